@@ -1,0 +1,9 @@
+//! The admin API as one table: what the server dispatches on, the OpenAPI document lists, and the
+//! client calls.
+
+mod openapi;
+mod operation;
+pub mod types;
+
+pub use openapi::document;
+pub use operation::{Op, Param, Role, Spec};

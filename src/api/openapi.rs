@@ -1,0 +1,108 @@
+//! The OpenAPI document, made from the table of operations.
+
+use schemars::{SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::{
+    operation::{Op, Reply, Role, Spec},
+    types::Failure,
+};
+
+/// The OpenAPI 3.1 document of the admin API.
+pub fn document() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into());
+    let mut schemas = settings.into_generator();
+    let mut paths = Map::new();
+    for op in Op::ALL {
+        let spec = op.spec();
+        let item = paths.entry(spec.path).or_insert_with(|| json!({}));
+        if let Some(item) = item.as_object_mut() {
+            item.insert(spec.method.to_lowercase(), operation(*op, &spec, &mut schemas));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "lbd admin API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "http://lbd", "description": "through the admin socket" }],
+        "paths": paths,
+        "components": { "schemas": schemas.take_definitions(true) },
+    })
+}
+
+fn operation(op: Op, spec: &Spec, schemas: &mut SchemaGenerator) -> Value {
+    let failure = schemas.subschema_for::<Failure>();
+    let content = match spec.reply {
+        Reply::Json(schema) => json!({ "application/json": { "schema": schema(schemas) } }),
+        Reply::Text(media) => json!({ media: {} }),
+    };
+    let mut operation = json!({
+        "operationId": format!("{op:?}"),
+        "summary": spec.summary,
+        "description": format!("For {}.", who(spec.role)),
+        "parameters": parameters(spec),
+        "responses": {
+            "200": { "description": "done", "content": content },
+            "default": {
+                "description": "refused or failed; nothing was changed",
+                "content": { "application/json": { "schema": failure } },
+            },
+        },
+    });
+    if let Some(body) = spec.body {
+        let schema = body(schemas);
+        operation["requestBody"] = json!({ "content": { "application/json": { "schema": schema } } });
+    }
+    operation
+}
+
+fn parameters(spec: &Spec) -> Vec<Value> {
+    let text = json!({ "type": "string" });
+    let in_path = spec.path.split('/').filter_map(|s| s.strip_prefix('{')?.strip_suffix('}'));
+    let mut list: Vec<Value> = in_path
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": text }))
+        .collect();
+    for (name, description) in spec.query {
+        list.push(json!({ "name": name, "in": "query", "description": description, "schema": text }));
+    }
+    if spec.role == Role::Operator {
+        let description = "refuse unless this revision is in force";
+        list.push(json!({ "name": "If-Match", "in": "header", "description": description, "schema": text }));
+    }
+    list
+}
+
+const fn who(role: Role) -> &'static str {
+    match role {
+        Role::Anyone => "anyone",
+        Role::Viewer => "viewers and operators",
+        Role::Operator => "operators",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reference_leads_to_a_schema() {
+        let document = document();
+        let text = document.to_string();
+        for reference in text.split("\"$ref\":\"").skip(1) {
+            let pointer = reference.split('"').next().unwrap().trim_start_matches('#');
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn every_operation_is_in_the_document() {
+        let document = document();
+        for op in Op::ALL {
+            let spec = op.spec();
+            assert!(document["paths"][spec.path][spec.method.to_lowercase()].is_object(), "{op:?}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Turns a config file into checked [`Settings`], or tells everything that is wrong with it.
+//!
+//! The text is parsed as TOML with as much recovery as the parser has, and the tree is then read
+//! key by key. Nothing stops at the first mistake: one run shows all of them, each with its line,
+//! its key, what is wrong and what to write instead. What comes out needs no further check.
+//!
+//! - [`check`] is the reader itself; it touches nothing but the page template it is told to read.
+//! - [`load`] reads a file from disk.
+//! - [`needs_restart`] names the changes that a reload cannot make.
+//!
+//! Each section has a file with its keys, defaults and limits; `values` and `places` read single
+//! values.
+
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use crate::model::Settings;
+use reader::{Report, Section};
+
+mod access;
+mod admin;
+mod diff;
+mod health;
+mod listener;
+mod maintenance;
+mod places;
+mod pool;
+mod problem;
+mod reader;
+mod service;
+mod values;
+
+pub use diff::needs_restart;
+pub use problem::{Problem, Problems};
+
+/// The name that problems carry where the text did not come from a file.
+const FILE_NAME: &str = "lbd.toml";
+
+/// Longest config file in bytes. Nobody writes more, and a device or a log is soon recognised.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// A config file that was read and found right.
+pub struct Loaded {
+    /// What it says.
+    pub settings: Settings,
+    /// Its text, secrets included.
+    pub text: String,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the text, which holds the secrets.
+        f.debug_struct("Loaded").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Reads the config `text`.
+///
+/// `read` reads the maintenance page, and is given the path as it stands in the text.
+///
+/// # Errors
+///
+/// Every mistake in the text. Where the text is not TOML, what may only follow from that is left
+/// out.
+pub fn check(
+    text: &str,
+    read: &dyn Fn(&Path) -> std::io::Result<String>,
+) -> Result<Settings, Problems> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let report = Report::new(text);
+    errors.iter().for_each(|error| report.syntax(error));
+    let settings = settings(Section::root(&report, document.get_ref()), read);
+    report.close(FILE_NAME, settings)
+}
+
+/// Reads the config file at `path`. A relative path of the maintenance page starts at its folder.
+///
+/// # Errors
+///
+/// Every mistake in the file, or why it cannot be read.
+pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    let file = path.display().to_string();
+    let text = read_file(path).map_err(|message| Problems::of_file(&file, message))?;
+    let read = |page: &Path| std::fs::read_to_string(places::beside(path, page));
+    match check(&text, &read) {
+        Ok(settings) => Ok(Loaded { settings, text }),
+        Err(problems) => Err(Problems { file, ..problems }),
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, String> {
+    let unreadable = |error: std::io::Error| {
+        format!("cannot be read: {error}; check the path and that lbd's user may read the file")
+    };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut file = std::io::Read::take(file, FILE_BYTES_MAX + 1);
+    std::io::Read::read_to_end(&mut file, &mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let mebibytes = FILE_BYTES_MAX >> 20;
+        return Err(format!("is larger than {mebibytes}MiB; is it the config file?"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+        let line = valid.filter(|byte| **byte == b'\n').count() + 1;
+        format!("line {line} is not UTF-8; save the file as UTF-8 text")
+    })
+}
+
+fn settings(
+    mut root: Section<'_>,
+    read: &dyn Fn(&Path) -> std::io::Result<String>,
+) -> Option<Settings> {
+    let admin = admin::admin(root.section("admin"));
+    let runtime = admin::runtime(root.section("runtime"));
+    let bucketing = admin::bucketing(root.section("bucketing"));
+    let maintenance = maintenance::maintenance(root.section("maintenance"), read);
+    let listener = listener::listeners(root.section("listener"), admin.http);
+    let service = service::services(root.section("service"));
+    root.finish();
+    let (listener, service) = (listener?, service?);
+    Some(Settings { admin, runtime, bucketing, maintenance, listener, service })
+}
+
+#[cfg(test)]
+mod tests;

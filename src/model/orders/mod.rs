@@ -1,0 +1,6 @@
+//! What each command makes of the state. One file per noun.
+
+mod cohort;
+mod endpoint;
+mod maintenance;
+mod split;

@@ -1,0 +1,405 @@
+//! The model: state, settings and what was seen of the endpoints, and the one way to change them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use super::{
+    address::{Address, Target},
+    change::Changed,
+    command::{Command, EndpointKey, Input, Order, Sight},
+    event::{Actor, Event, Severity},
+    health::{Health, Probed, Standing},
+    refusal::Refusal,
+    route::Routes,
+    settings::{self, Settings},
+    snapshot::{Endpoint, Pool, Service, Snapshot},
+    split::Places,
+    state::{EndpointState, ServiceState, State},
+    units::{Moment, PoolName, ServiceName, Share},
+};
+
+/// Everything lbd knows. Owned by control, the single writer.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The config in force.
+    pub settings: Arc<Settings>,
+    /// What operators decided.
+    pub state: State,
+    routes: Arc<Routes>,
+    health: BTreeMap<EndpointKey, Health>,
+    resolved: BTreeMap<Arc<str>, Resolution>,
+}
+
+/// What the name servers said of a host.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Resolution {
+    /// The addresses, in order; the last good answer.
+    pub addresses: Vec<IpAddr>,
+    /// Why the last question failed; empty if it did not.
+    pub problem: Arc<str>,
+}
+
+/// A change that was thought out but not made. Nothing is in force before [`Model::adopt`].
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The settings afterwards.
+    pub settings: Arc<Settings>,
+    /// The state afterwards.
+    pub state: State,
+    /// In which order it takes effect.
+    pub commit: Commit,
+    /// What to answer.
+    pub reply: Changed,
+    /// What to journal.
+    pub events: Vec<Event>,
+}
+
+/// In which order a change is written and published.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Commit {
+    /// Nothing changed.
+    Nothing,
+    /// Written first; if that fails the change is refused.
+    DurableFirst,
+    /// Published first, written after: a full disk cannot delay a rollback.
+    LiveFirst,
+}
+
+impl Model {
+    /// The model at start, from the config and what the last run left.
+    pub fn new(settings: Arc<Settings>, kept: Option<State>) -> Self {
+        let state = kept.map_or_else(|| State::new(&settings), |state| state.merged(&settings));
+        let routes = routes(&settings);
+        Self { settings, state, routes, health: BTreeMap::new(), resolved: BTreeMap::new() }
+    }
+
+    /// Thinks out what `input` changes.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`]; the model is as it was in any case.
+    pub fn handle(&self, now: Moment, input: Input) -> Result<Step, Refusal> {
+        match input {
+            Input::Order(order) => self.order(now, order),
+            Input::Reloaded(settings, actor) => Ok(self.reloaded(now, settings, actor)),
+            Input::Tick => Ok(self.tick(now)),
+        }
+    }
+
+    /// Makes a step's change.
+    pub fn adopt(&mut self, settings: Arc<Settings>, state: State) {
+        if !Arc::ptr_eq(&self.settings, &settings) {
+            self.routes = routes(&settings);
+            self.settings = settings;
+        }
+        self.state = state;
+        let known: BTreeSet<EndpointKey> = self.endpoints().map(|(key, _)| key).collect();
+        self.health.retain(|key, _| known.contains(key));
+        let hosts = self.hosts();
+        self.resolved.retain(|host, _| hosts.contains(host));
+    }
+
+    /// Takes in what was seen. Returns whether a snapshot would change, and what to journal.
+    pub fn observe(&mut self, now: Moment, sight: Sight) -> (bool, Vec<Event>) {
+        match sight {
+            Sight::Probed(key, result) => self.probed(now, key, &result),
+            Sight::Failing(key) => self.failing(now, key),
+            Sight::Resolved(host, answer) => (self.take_resolution(host, answer), Vec::new()),
+        }
+    }
+
+    /// Lets suspended endpoints back whose time is served. True if there were any.
+    pub fn release(&mut self, now: Moment) -> bool {
+        self.health.values_mut().fold(false, |any, health| health.release(now) || any)
+    }
+
+    /// When [`Input::Tick`] or [`Model::release`] will next have something to do.
+    pub fn deadline(&self, now: Moment) -> Option<Moment> {
+        let services = self.state.services.values().flat_map(|s| {
+            let maintenance = s.maintenance.as_ref().and_then(|m| m.until);
+            [s.revert.as_ref().map(|r| r.at), s.ramp.as_ref().map(|r| r.next(now)), maintenance]
+        });
+        let everywhere = self.state.maintenance.as_ref().and_then(|m| m.until);
+        let suspended = self.health.values().map(|h| h.suspended_until);
+        services.chain([everywhere]).chain(suspended).flatten().min()
+    }
+
+    /// What workers need, in one value.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            revision: self.state.revision,
+            salt: self.settings.bucketing.salt.clone(),
+            routes: self.routes.clone(),
+            services: self.services().map(|(settings, name, s)| Arc::new(self.service(settings, name, s))).collect(),
+            always_allow: self.settings.maintenance.allow.clone().into(),
+        }
+    }
+
+    /// Every endpoint in use, with its settings: what is probed and counted.
+    pub fn endpoints(&self) -> impl Iterator<Item = (EndpointKey, &EndpointState)> {
+        self.state.services.iter().flat_map(move |(service, state)| {
+            state.endpoints.iter().flat_map(move |(pool, endpoints)| {
+                endpoints.iter().flat_map(move |endpoint| {
+                    self.targets(&endpoint.address).into_iter().map(move |target| {
+                        let (service, pool) = (service.clone(), pool.clone());
+                        let address = endpoint.address.clone();
+                        (EndpointKey { service, pool, address, target }, endpoint)
+                    })
+                })
+            })
+        })
+    }
+
+    /// The endpoint with this identity, if it is still in use.
+    pub fn endpoint(&self, key: &EndpointKey) -> Option<&EndpointState> {
+        let pool = self.state.services.get(&key.service)?.endpoints.get(&key.pool)?;
+        let endpoint = pool.iter().find(|e| e.address == key.address)?;
+        self.targets(&key.address).contains(&key.target).then_some(endpoint)
+    }
+
+    /// The host names that endpoints have.
+    pub fn hosts(&self) -> BTreeSet<Arc<str>> {
+        let endpoints = self.state.services.values().flat_map(|s| s.endpoints.values().flatten());
+        endpoints
+            .filter_map(|e| match &e.address {
+                Address::Host { host, .. } => Some(host.clone()),
+                Address::Ip(_) | Address::Unix(_) => None,
+            })
+            .collect()
+    }
+
+    /// What is known of an endpoint's health.
+    pub fn health(&self, key: &EndpointKey) -> Health {
+        self.health.get(key).cloned().unwrap_or_default()
+    }
+
+    /// What the name servers said of a host.
+    pub fn resolution(&self, host: &str) -> Option<&Resolution> {
+        self.resolved.get(host)
+    }
+
+    /// Where an address leads now.
+    pub fn targets(&self, address: &Address) -> Vec<Target> {
+        match (address, address.fixed_target()) {
+            (_, Some(target)) => vec![target],
+            (Address::Host { host, port }, None) => {
+                let known = self.resolved.get(host).map(|r| r.addresses.as_slice()).unwrap_or_default();
+                known.iter().map(|ip| Target::Tcp((*ip, *port).into())).collect()
+            }
+            (Address::Ip(_) | Address::Unix(_), None) => Vec::new(),
+        }
+    }
+
+    /// How fit an endpoint is to serve.
+    pub fn standing(&self, key: &EndpointKey, endpoint: &EndpointState) -> Standing {
+        let probing = self.settings.service.get(&key.service).is_some_and(|s| s.health.probe.is_some());
+        let health = self.health.get(key);
+        let nothing = Health::default();
+        Standing::of(endpoint.admin, health.unwrap_or(&nothing), probing)
+    }
+
+    fn order(&self, now: Moment, order: Order) -> Result<Step, Refusal> {
+        let current = self.state.revision;
+        match order.if_revision {
+            Some(asked) if asked != current => return Err(Refusal::StaleRevision { asked, current }),
+            Some(_) | None => {}
+        }
+        match &order.command {
+            Command::Weight { .. } => self.set_weight(now, &order),
+            Command::Rollback { .. } => self.roll_back(now, &order),
+            Command::MaintenanceOn { .. } => self.maintenance_on(now, &order),
+            Command::MaintenanceOff { .. } => self.maintenance_off(now, &order),
+            Command::Endpoint { .. } => self.change_endpoint(now, &order),
+            Command::Cohort { .. } => self.change_cohort(now, &order),
+            Command::ResetRuntime => Ok(self.reset_runtime(now, &order)),
+        }
+    }
+
+    fn reloaded(&self, now: Moment, settings: Arc<Settings>, actor: Actor) -> Step {
+        let mut state = self.state.merged(&settings);
+        let changed = *settings != *self.settings || state != self.state;
+        state.revision = if changed { state.revision.next() } else { state.revision };
+        let summary = if changed { "config reloaded" } else { "the config file has not changed" };
+        let step = self.step(now, state, &actor, None);
+        Step { settings, ..step }.described("reload", summary.into(), Commit::DurableFirst)
+    }
+
+    fn reset_runtime(&self, now: Moment, order: &Order) -> Step {
+        let mut state = State::new(&self.settings);
+        state.maintenance = self.state.maintenance.clone();
+        state.cohorts = self.state.cohorts.clone();
+        for (name, old) in &self.state.services {
+            if let Some(service) = state.service_mut(name) {
+                service.maintenance = old.maintenance.clone();
+            }
+        }
+        state.revision = self.state.revision;
+        if state != self.state {
+            state.revision = state.revision.next();
+        }
+        let step = self.step(now, state, &order.actor, order.reason.clone());
+        step.described("reset", "weights, baselines and endpoints are as in the config file".into(), Commit::DurableFirst)
+    }
+
+    /// A step to `state` with one event whose words are still to come.
+    pub(super) fn step(&self, now: Moment, state: State, actor: &Actor, reason: Option<String>) -> Step {
+        let event = Event {
+            time: now,
+            kind: String::new(),
+            severity: Severity::Info,
+            actor: actor.clone(),
+            services: Vec::new(),
+            summary: String::new(),
+            reason,
+            before: String::new(),
+            after: String::new(),
+            revision: state.revision,
+        };
+        Step {
+            settings: self.settings.clone(),
+            reply: Changed {
+                revision: state.revision,
+                changed: state.revision != self.state.revision,
+                ..Changed::default()
+            },
+            state,
+            commit: Commit::Nothing,
+            events: vec![event],
+        }
+    }
+
+    fn probed(&mut self, now: Moment, key: EndpointKey, result: &Result<(), Arc<str>>) -> (bool, Vec<Event>) {
+        let Some(probe) = self.settings.service.get(&key.service).and_then(|s| s.health.probe.as_ref()) else {
+            return (false, Vec::new());
+        };
+        if self.endpoint(&key).is_none() {
+            return (false, Vec::new());
+        }
+        let health = self.health.entry(key.clone()).or_default();
+        if !health.probe(result, probe.thresholds) {
+            return (false, Vec::new());
+        }
+        let (severity, text) = match (health.probed, result) {
+            (Probed::Down, Err(why)) => (Severity::Warning, format!("is down: {why}")),
+            (Probed::Up | Probed::Unknown | Probed::Down, _) => (Severity::Info, "is up".to_owned()),
+        };
+        (true, vec![self.endpoint_event(now, &key, severity, &text)])
+    }
+
+    fn failing(&mut self, now: Moment, key: EndpointKey) -> (bool, Vec<Event>) {
+        let passive = self.settings.service.get(&key.service).and_then(|s| s.health.passive);
+        let Some(passive) = passive.filter(|_| self.endpoint(&key).is_some()) else { return (false, Vec::new()) };
+        let health = self.health.entry(key.clone()).or_default();
+        if health.suspended_until.is_some() {
+            return (false, Vec::new());
+        }
+        health.suspend(now, passive.span);
+        let text = format!("is out for {}: {} failures in a row", passive.span, passive.failures);
+        (true, vec![self.endpoint_event(now, &key, Severity::Warning, &text)])
+    }
+
+    fn endpoint_event(&self, now: Moment, key: &EndpointKey, severity: Severity, text: &str) -> Event {
+        Event {
+            time: now,
+            kind: "endpoint".into(),
+            severity,
+            actor: Actor::lbd(),
+            services: vec![key.service.clone()],
+            summary: format!("{} endpoint {} {text}", key.pool, key.address.label(&key.target)),
+            reason: None,
+            before: String::new(),
+            after: String::new(),
+            revision: self.state.revision,
+        }
+    }
+
+    fn take_resolution(&mut self, host: Arc<str>, answer: Result<Vec<IpAddr>, Arc<str>>) -> bool {
+        let known = self.resolved.entry(host).or_default();
+        match answer {
+            // Names that vanish keep their last addresses: a name server's bad day is not ours.
+            Err(problem) => {
+                known.problem = problem;
+                false
+            }
+            Ok(mut addresses) => {
+                addresses.sort_unstable();
+                addresses.dedup();
+                known.problem = Arc::default();
+                let changed = known.addresses != addresses;
+                known.addresses = addresses;
+                changed
+            }
+        }
+    }
+
+    fn services(&self) -> impl Iterator<Item = (&Arc<settings::Service>, &ServiceName, &ServiceState)> {
+        // Both maps have the same keys in the same order; the routes' indexes rely on it.
+        self.settings.service.iter().filter_map(|(name, settings)| {
+            self.state.services.get(name).map(|state| (settings, name, state.as_ref()))
+        })
+    }
+
+    fn service(&self, settings: &Arc<settings::Service>, name: &ServiceName, s: &ServiceState) -> Service {
+        let shares: Vec<Share> = s.split.iter().map(|(_, share)| share).collect();
+        let baseline = s.split.iter().position(|(pool, _)| *pool == s.baseline).unwrap_or_default();
+        Service {
+            name: name.clone(),
+            settings: settings.clone(),
+            baseline,
+            places: Places::new(&shares, baseline),
+            pools: s.split.iter().map(|(pool, share)| self.pool(name, s, pool, share)).collect(),
+            maintenance: s.maintenance.clone().or_else(|| self.state.maintenance.clone()),
+        }
+    }
+
+    fn pool(&self, service: &ServiceName, s: &ServiceState, pool: &PoolName, share: Share) -> Pool {
+        let specs = s.endpoints.get(pool).map(Vec::as_slice).unwrap_or_default();
+        let endpoints = specs.iter().flat_map(|spec| {
+            self.targets(&spec.address).into_iter().map(move |target| {
+                let key = EndpointKey {
+                    service: service.clone(),
+                    pool: pool.clone(),
+                    address: spec.address.clone(),
+                    target,
+                };
+                let standing = self.standing(&key, spec);
+                Endpoint { address: key.address, target: key.target, weight: spec.weight, standing }
+            })
+        });
+        Pool {
+            name: pool.clone(),
+            share,
+            cohort: self.state.cohorts.of(pool).cloned(),
+            endpoints: endpoints.collect(),
+        }
+    }
+}
+
+impl Step {
+    /// Puts words to the step; without a change it commits and journals nothing.
+    pub(super) fn described(mut self, kind: &str, summary: String, commit: Commit) -> Self {
+        self.reply.summary.push(summary.clone());
+        self.commit = if self.reply.changed { commit } else { Commit::Nothing };
+        if self.reply.changed {
+            for event in &mut self.events {
+                event.kind = kind.to_owned();
+                event.summary.clone_from(&summary);
+            }
+        } else {
+            self.events.clear();
+        }
+        self
+    }
+}
+
+fn routes(settings: &Settings) -> Arc<Routes> {
+    let mut routes = Routes::default();
+    for (n, service) in settings.service.values().enumerate() {
+        // The config check refuses conflicts; here the first service would keep the place.
+        let _ = routes.add(n, &service.hosts, &service.paths);
+    }
+    Arc::new(routes)
+}
