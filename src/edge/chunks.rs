@@ -1,0 +1,149 @@
+//! Where a chunked body ends, judged strictly (RFC 9112, section 7.1).
+//!
+//! Only the framing is followed; the bytes go on as they are. CRLF ends every line, sizes are plain
+//! hexadecimal digits, and trailers are bounded.
+
+/// The longest chunk-size line or trailer section, in bytes.
+const LINE_MAX: u32 = 8 * 1024;
+
+/// Follows the framing of one chunked body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Chunks {
+    at: At,
+    line: u32,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum At {
+    /// In the size: what was read of it, and whether any digit was.
+    Size(u64, bool),
+    /// In a chunk extension.
+    Extension(u64),
+    /// At the LF that ends the size line.
+    SizeEnd(u64),
+    /// In data, so many bytes to go.
+    Data(u64),
+    /// At the CR, then LF, behind the data.
+    DataCr,
+    DataLf,
+    /// At the start of a trailer line, in it, at its LF; at the last LF.
+    Trailer,
+    TrailerLine,
+    TrailerLf,
+    LastLf,
+    End,
+}
+
+/// Bytes that are no chunked body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Malformed;
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self { at: At::Size(0, false), line: 0 }
+    }
+}
+
+impl Chunks {
+    /// Whether the body has ended.
+    pub fn is_done(&self) -> bool {
+        self.at == At::End
+    }
+
+    /// Follows `bytes` and returns how many of them belong to this body.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] at the first byte that breaks the framing.
+    pub fn follow(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+        let mut done = 0;
+        while done < bytes.len() && self.at != At::End {
+            if let At::Data(left) = self.at {
+                let step = left.min((bytes.len() - done) as u64);
+                done += step as usize;
+                self.at = if step == left { At::DataCr } else { At::Data(left - step) };
+            } else {
+                self.at = self.next(bytes[done])?;
+                done += 1;
+            }
+        }
+        Ok(done)
+    }
+
+    fn next(&mut self, byte: u8) -> Result<At, Malformed> {
+        self.line += 1;
+        if self.line > LINE_MAX {
+            return Err(Malformed);
+        }
+        Ok(match (self.at, byte) {
+            (At::Size(size, _), digit) if digit.is_ascii_hexdigit() => {
+                let digit = u64::from((digit as char).to_digit(16).unwrap_or_default());
+                if size >> 59 != 0 {
+                    return Err(Malformed);
+                }
+                At::Size(size * 16 + digit, true)
+            }
+            (At::Size(size, true) | At::Extension(size), b'\r') => At::SizeEnd(size),
+            (At::Size(size, true), b';') => At::Extension(size),
+            (At::Extension(size), b'\t' | b' '..=b'~' | 128..) => At::Extension(size),
+            (At::SizeEnd(0), b'\n') => At::Trailer,
+            (At::SizeEnd(size), b'\n') => {
+                self.line = 0;
+                At::Data(size)
+            }
+            (At::DataCr, b'\r') => At::DataLf,
+            (At::DataLf, b'\n') => At::Size(0, false),
+            (At::Trailer, b'\r') => At::LastLf,
+            (At::Trailer | At::TrailerLine, b'\t' | b' '..=b'~' | 128..) => At::TrailerLine,
+            (At::TrailerLine, b'\r') => At::TrailerLf,
+            (At::TrailerLf, b'\n') => At::Trailer,
+            (At::LastLf, b'\n') => At::End,
+            _ => return Err(Malformed),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BODY: &[u8] = b"5\r\nhello\r\nA;x=\"y\"\r\n0123456789\r\n0\r\nT: v\r\n\r\n";
+
+    #[test]
+    fn the_end_is_found_and_what_follows_is_left() {
+        let mut chunks = Chunks::default();
+        let with_more = [BODY, b"GET / HTTP/1.1"].concat();
+        assert_eq!(chunks.follow(&with_more), Ok(BODY.len()));
+        assert!(chunks.is_done());
+        assert_eq!(chunks.follow(b"more"), Ok(0));
+    }
+
+    #[test]
+    fn broken_framing_is_refused() {
+        for bad in [
+            "\r\n", "5\nhello", "5\r\nhelloX", "5\r\nhello\n", "x\r\n", " 5\r\n", "5 \r\n", "-1\r\n", "0x5\r\n",
+            "5\rX", "0\r\n\n", "0\r\nT\n", "5;\0\r\n", "ffffffffffffffffff\r\n",
+        ] {
+            assert_eq!(Chunks::default().follow(bad.as_bytes()), Err(Malformed), "{bad:?}");
+        }
+        let endless = format!("5;{}", "x".repeat(9000));
+        assert_eq!(Chunks::default().follow(endless.as_bytes()), Err(Malformed));
+    }
+
+    proptest! {
+        /// However the bytes arrive, the end is the same.
+        #[test]
+        fn arrival_does_not_matter(cuts in prop::collection::vec(0usize..BODY.len(), 0..6)) {
+            let mut cuts = [cuts, vec![0, BODY.len()]].concat();
+            cuts.sort_unstable();
+            let mut chunks = Chunks::default();
+            for pair in cuts.windows(2) {
+                let part = &BODY[pair[0]..pair[1]];
+                prop_assert_eq!(chunks.follow(part), Ok(part.len()));
+            }
+            prop_assert!(chunks.is_done());
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! One client connection: request after request until one side has had enough.
+
+use std::{sync::Arc, time::Duration};
+
+use pingora_core::{
+    apps::HttpServerApp,
+    protocols::{Stream, http::ServerSession},
+    server::ShutdownWatch,
+};
+use pingora_proxy::HttpProxy;
+
+use super::io::{EdgeIo, NoRequest};
+use crate::proxy::{full::Full, page::raw_refusal};
+
+/// How long a stopping process waits for the first request of a connection that was just made: its
+/// bytes are likely on their way.
+const FIRST_REQUEST: Duration = Duration::from_millis(250);
+
+/// Serves a connection to its end.
+pub async fn serve(io: EdgeIo, full: &Arc<HttpProxy<Full>>, stop: ShutdownWatch) {
+    let mut io = Box::new(io);
+    let mut grace = FIRST_REQUEST;
+    loop {
+        tokio::select! {
+            // Biased: a request that has arrived is served even while stopping.
+            biased;
+            idle = io.idle() => if idle.is_err() { return },
+            () = stopped(stop.clone(), grace) => return,
+        }
+        match io.next_request().await {
+            Ok(()) => {}
+            Err(NoRequest::Gone) => return,
+            Err(NoRequest::Refused(fault)) => {
+                return io.answer_and_close(raw_refusal(fault.status, fault.why).as_bytes()).await;
+            }
+        }
+        match exchange(io, full, &stop).await {
+            Some(kept) => io = kept,
+            None => return,
+        }
+        grace = Duration::ZERO;
+    }
+}
+
+/// Lets pingora serve one request. `None`: the connection is closed.
+async fn exchange(io: Box<EdgeIo>, full: &Arc<HttpProxy<Full>>, stop: &ShutdownWatch) -> Option<Box<EdgeIo>> {
+    let client = io.client().clone();
+    let keepalive = client.listener.timeouts.keepalive.secs_ceil();
+    let stream: Stream = io;
+    let mut session = ServerSession::new_http1(stream);
+    session.set_keepalive(Some(keepalive.max(1)));
+    session.set_connection_user_context(Some(Box::new(client)));
+    let reused = full.process_new_http(session, stop).await?;
+    let (stream, _settings) = reused.consume();
+    stream.into_any().downcast().ok()
+}
+
+async fn stopped(mut stop: ShutdownWatch, grace: Duration) {
+    // An error means that whoever stops workers is gone, which is a stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
+    tokio::time::sleep(grace).await;
+}

@@ -1,0 +1,284 @@
+//! The head of an HTTP/1 request, judged strictly before anything acts on it.
+//!
+//! What RFC 9112 lets a lenient server repair is refused here: a repair that an endpoint makes
+//! differently is how requests are smuggled. pingora parses the same bytes again afterwards; nothing
+//! reaches it that this module finds ambiguous.
+
+/// How many headers a request may have.
+pub const HEADERS_MAX: usize = 100;
+
+/// What the bytes read so far amount to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Inspected {
+    /// The head is not complete yet.
+    Partial,
+    /// A whole head of `length` bytes, with what follows it.
+    Whole {
+        /// Bytes up to and including the empty line.
+        length: usize,
+        /// How the body is framed.
+        body: Framing,
+    },
+    /// A request that is not served; the connection must be closed.
+    Refused(Fault),
+}
+
+/// How a request body is framed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Framing {
+    /// So many bytes; 0: no body.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+    /// The request asks for another protocol: bytes may follow without end.
+    Upgrade,
+}
+
+/// Why a request is refused, and with which status.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Fault {
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong, for the client.
+    pub why: &'static str,
+}
+
+const fn fault(status: u16, why: &'static str) -> Fault {
+    Fault { status, why }
+}
+
+/// Judges the bytes read so far, of which at most `limit` may be head.
+pub fn inspect(bytes: &[u8], limit: usize) -> Inspected {
+    let whole = find(bytes, b"\r\n\r\n").map(|at| at + 4);
+    let head = &bytes[..whole.unwrap_or(bytes.len())];
+    if head.len() > limit {
+        return Inspected::Refused(too_large(head, limit));
+    }
+    if let Err(fault) = line_ends(head) {
+        return Inspected::Refused(fault);
+    }
+    let Some(length) = whole else { return Inspected::Partial };
+    match framing(head) {
+        Ok(body) => Inspected::Whole { length, body },
+        Err(fault) => Inspected::Refused(fault),
+    }
+}
+
+fn too_large(head: &[u8], limit: usize) -> Fault {
+    match find(&head[..limit], b"\r\n") {
+        Some(_) => fault(431, "the request's headers are too large"),
+        None => fault(414, "the request's address is too long"),
+    }
+}
+
+/// Every line ends with CRLF, no CR or LF stands alone, and no other control byte but HTAB occurs.
+fn line_ends(head: &[u8]) -> Result<(), Fault> {
+    for (at, byte) in head.iter().enumerate() {
+        let sound = match byte {
+            b'\n' => at > 0 && head[at - 1] == b'\r',
+            b'\r' => head.get(at + 1).is_none_or(|next| *next == b'\n'),
+            b'\t' => true,
+            0..=31 | 127 => false,
+            _ => true,
+        };
+        if !sound {
+            return Err(fault(400, "the request's head contains a control byte or a bare line end"));
+        }
+    }
+    Ok(())
+}
+
+fn framing(head: &[u8]) -> Result<Framing, Fault> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Err(fault(400, "the request's head is malformed")),
+        Err(httparse::Error::TooManyHeaders) => return Err(fault(431, "the request has too many headers")),
+        Err(httparse::Error::Version) => return Err(fault(505, "this HTTP version is not spoken here")),
+        Err(_) => return Err(fault(400, "the request's head is malformed")),
+    }
+    let newest = request.version == Some(1);
+    let method = request.method.unwrap_or_default();
+    target(method, request.path.unwrap_or_default())?;
+    host(request.headers, newest)?;
+    expectation(request.headers)?;
+    body(request.headers, newest)
+}
+
+fn target(method: &str, target: &str) -> Result<(), Fault> {
+    if method == "CONNECT" {
+        return Err(fault(405, "this is no forward proxy: CONNECT is not allowed"));
+    }
+    let absolute = |scheme: &str| {
+        target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    let sound = target.starts_with('/')
+        || absolute("http://")
+        || absolute("https://")
+        || (target == "*" && method == "OPTIONS");
+    let plain = target.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    if sound && plain { Ok(()) } else { Err(fault(400, "the request's address is malformed")) }
+}
+
+fn values<'h>(headers: &'h [httparse::Header<'h>], name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+    headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+}
+
+fn host(headers: &[httparse::Header<'_>], needed: bool) -> Result<(), Fault> {
+    let mut hosts = values(headers, "host");
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => Err(fault(400, "the request has several Host headers")),
+        (None, None) if needed => Err(fault(400, "the request has no Host header")),
+        (Some(host), None) if !is_authority(host) => Err(fault(400, "the request's Host header is malformed")),
+        (Some(_) | None, None) => Ok(()),
+    }
+}
+
+/// A host and an optional port, without user, path or blanks.
+fn is_authority(host: &[u8]) -> bool {
+    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(b);
+    host.iter().all(allowed)
+}
+
+fn expectation(headers: &[httparse::Header<'_>]) -> Result<(), Fault> {
+    if values(headers, "expect").all(|value| value.eq_ignore_ascii_case(b"100-continue")) {
+        Ok(())
+    } else {
+        Err(fault(417, "the request expects something that is not known here"))
+    }
+}
+
+fn body(headers: &[httparse::Header<'_>], newest: bool) -> Result<Framing, Fault> {
+    let mut lengths = values(headers, "content-length");
+    let mut codings = values(headers, "transfer-encoding");
+    let (length, coding) = (lengths.next(), codings.next());
+    if lengths.next().is_some() || codings.next().is_some() || (length.is_some() && coding.is_some()) {
+        return Err(fault(400, "the request gives the length of its body twice"));
+    }
+    match (length, coding) {
+        (None, Some(coding)) if newest && coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
+        (None, Some(_)) => Err(fault(501, "this transfer encoding is not spoken here")),
+        (Some(length), None) => decimal(length).map(Framing::Length),
+        (None, None) if values(headers, "upgrade").next().is_some() => Ok(Framing::Upgrade),
+        (Some(_) | None, _) => Ok(Framing::Length(0)),
+    }
+}
+
+fn decimal(digits: &[u8]) -> Result<u64, Fault> {
+    let text = std::str::from_utf8(digits).unwrap_or_default();
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let number = if plain { text.parse().ok() } else { None };
+    number.ok_or(fault(400, "the request's Content-Length is not a number"))
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    memchr::memmem::find(bytes, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn judge(head: &str) -> Inspected {
+        inspect(head.as_bytes(), 1024)
+    }
+
+    fn status(head: &str) -> u16 {
+        match judge(head) {
+            Inspected::Refused(fault) => fault.status,
+            other => panic!("{head:?} was {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_plain_request_is_whole_when_its_empty_line_is_there() {
+        let head = "GET /a?b HTTP/1.1\r\nHost: a.example:80\r\n\r\n";
+        for cut in 0..head.len() {
+            assert_eq!(judge(&head[..cut]), Inspected::Partial, "{cut}");
+        }
+        let whole = Inspected::Whole { length: head.len(), body: Framing::Length(0) };
+        assert_eq!(judge(head), whole);
+        assert_eq!(judge(&format!("{head}GET / HT")), whole);
+    }
+
+    #[test]
+    fn framing_is_read() {
+        let of = |headers: &str| match judge(&format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n")) {
+            Inspected::Whole { body, .. } => body,
+            other => panic!("{headers:?} was {other:?}"),
+        };
+        assert_eq!(of("Content-Length: 12\r\n"), Framing::Length(12));
+        assert_eq!(of("Transfer-Encoding: Chunked\r\n"), Framing::Chunked);
+        assert_eq!(of("Connection: upgrade\r\nUpgrade: websocket\r\n"), Framing::Upgrade);
+    }
+
+    #[test]
+    fn ambiguous_framing_is_refused() {
+        let post = |headers: &str| status(&format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n"));
+        for headers in [
+            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 1\r\nContent-Length: 1\r\n",
+            "Content-Length: 1, 1\r\n",
+            "Content-Length: +1\r\n",
+            "Content-Length: 0x1\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "X : y\r\n",
+            "X: a\r\n b\r\n",
+            "X: a\0b\r\n",
+            "X: a\x01b\r\n",
+            ": x\r\n",
+        ] {
+            assert_eq!(post(headers), 400, "{headers:?}");
+        }
+        assert_eq!(post("Transfer-Encoding: gzip, chunked\r\n"), 501);
+        assert_eq!(status("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"), 501);
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        for head in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
+            "GET / HTTP/1.1\nHost: a\n\n",
+            "GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n",
+            "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /#x HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+            "G(T / HTTP/1.1\r\nHost: a\r\n\r\n",
+        ] {
+            assert_eq!(status(head), 400, "{head:?}");
+        }
+        assert_eq!(status("GET / HTTP/3.0\r\nHost: a\r\n\r\n"), 505);
+        assert_eq!(status("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"), 405);
+        assert_eq!(status("GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n"), 417);
+    }
+
+    #[test]
+    fn size_limits_are_told_apart() {
+        let long = "x".repeat(2000);
+        assert_eq!(status(&format!("GET /{long}")), 414);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}")), 431);
+        let many = "X: y\r\n".repeat(HEADERS_MAX);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n")), 431);
+    }
+
+    proptest! {
+        /// However the bytes arrive, the verdict on the whole is the same.
+        #[test]
+        fn arrival_does_not_matter(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0usize..200) {
+            let cut = cut.min(bytes.len());
+            let early = inspect(&bytes[..cut], 1024);
+            if matches!(early, Inspected::Whole { .. }) {
+                prop_assert_eq!(inspect(&bytes, 1024), early);
+            }
+        }
+    }
+}

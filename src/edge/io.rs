@@ -1,0 +1,345 @@
+//! The transport of a client connection: what pingora reads from and writes to.
+//!
+//! It hands out exactly one message at a time. The head was judged before ([`super::head`]), the body
+//! ends where its framing says; bytes of the next request stay here until their turn. So pipelined
+//! requests are answered in order, and pingora's probe for a client that left sees only that.
+//! Writes are gathered until they are flushed. Waiting has a deadline ([`Client`]).
+
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    os::fd::AsRawFd,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    raw_connect::ProxyDigest,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep, sleep_until, timeout_at},
+};
+
+use super::{
+    chunks::Chunks,
+    head::{Fault, Framing, Inspected, inspect},
+};
+use crate::proxy::client::Client;
+
+/// How much is read from the socket at once.
+const READ: usize = 16 * 1024;
+/// How much of later requests is kept while one is served.
+const AHEAD_MAX: usize = 64 * 1024;
+/// How much is gathered before it is written.
+const GATHER_MAX: usize = 16 * 1024;
+
+/// A client connection's bytes.
+pub struct EdgeIo {
+    tcp: TcpStream,
+    client: Arc<Client>,
+    input: BytesMut,
+    output: BytesMut,
+    /// Bytes of the current head not handed out yet.
+    head: usize,
+    rest: Rest,
+    ended: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is left of the current message behind its head.
+#[derive(Debug)]
+enum Rest {
+    Length(u64),
+    Chunked(Chunks),
+    Everything,
+}
+
+/// What came in place of a request.
+#[derive(Debug)]
+pub enum NoRequest {
+    /// The client went away, or said nothing for too long.
+    Gone,
+    /// Something that is not served.
+    Refused(Fault),
+}
+
+impl EdgeIo {
+    /// The transport of an accepted connection.
+    pub fn new(tcp: TcpStream, client: Arc<Client>) -> Self {
+        Self {
+            tcp,
+            client,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            head: 0,
+            rest: Rest::Length(0),
+            ended: false,
+            timer: None,
+        }
+    }
+
+    /// The connection.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// Whether bytes of a next request have arrived already.
+    pub fn has_begun(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    /// Waits until the client sends something; holds no buffer meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRequest::Gone`] after the listener's `keepalive`.
+    pub async fn idle(&mut self) -> Result<(), NoRequest> {
+        self.timer = None;
+        if self.has_begun() {
+            return Ok(());
+        }
+        self.input = BytesMut::new();
+        self.output = BytesMut::new();
+        let limit = Instant::now() + self.client.listener.timeouts.keepalive.duration();
+        match timeout_at(limit, self.tcp.readable()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(NoRequest::Gone),
+        }
+    }
+
+    /// Reads the next request's head and prepares to hand the request out.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRequest`]: there is no request to serve, and the connection must be closed.
+    pub async fn next_request(&mut self) -> Result<(), NoRequest> {
+        let limit = Instant::now() + self.client.listener.timeouts.header.duration();
+        loop {
+            self.skip_empty_line();
+            match inspect(&self.input, self.client.listener.max_header_bytes) {
+                Inspected::Whole { length, body } => {
+                    self.head = length;
+                    self.rest = match body {
+                        Framing::Length(length) => Rest::Length(length),
+                        Framing::Chunked => Rest::Chunked(Chunks::default()),
+                        Framing::Upgrade => Rest::Everything,
+                    };
+                    return Ok(());
+                }
+                Inspected::Refused(fault) => return Err(NoRequest::Refused(fault)),
+                Inspected::Partial => {}
+            }
+            self.input.reserve(READ);
+            match timeout_at(limit, self.tcp.read_buf(&mut self.input)).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0) | Err(_)) => return Err(NoRequest::Gone),
+                Err(_) if self.input.is_empty() => return Err(NoRequest::Gone),
+                Err(_) => {
+                    let why = "the request's head did not arrive in time";
+                    return Err(NoRequest::Refused(Fault { status: 408, why }));
+                }
+            }
+        }
+    }
+
+    /// RFC 9112, section 2.2: an empty line before a request is ignored.
+    fn skip_empty_line(&mut self) {
+        if self.input.starts_with(b"\r\n") {
+            self.input.advance(2);
+        }
+    }
+
+    /// Sends `answer` and closes, without a reset that could destroy the answer on its way: what the
+    /// client still sends is read and dropped for a short while.
+    pub async fn answer_and_close(mut self, answer: &[u8]) {
+        const LINGER_MAX: usize = 1024 * 1024;
+        let limit = Instant::now() + std::time::Duration::from_secs(2);
+        let linger = async {
+            self.tcp.write_all(answer).await?;
+            self.tcp.shutdown().await?;
+            let mut dropped = 0;
+            while dropped < LINGER_MAX {
+                self.input.clear();
+                self.input.reserve(READ);
+                match self.tcp.read_buf(&mut self.input).await? {
+                    0 => break,
+                    n => dropped += n,
+                }
+            }
+            io::Result::Ok(())
+        };
+        // Whether it worked out or not, the connection is closed now.
+        let _ = timeout_at(limit, linger).await;
+    }
+
+    /// Reads more from the socket. `Ok(false)`: the client will send no more.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.ended {
+            return Poll::Ready(Ok(false));
+        }
+        self.input.reserve(READ);
+        let read = std::pin::pin!(self.tcp.read_buf(&mut self.input));
+        match std::future::Future::poll(read, cx) {
+            Poll::Ready(read) => {
+                self.ended = read? == 0;
+                Poll::Ready(Ok(!self.ended))
+            }
+            Poll::Pending => self.poll_deadline(cx),
+        }
+    }
+
+    /// While an answer is under way: waits for the client to leave. Bytes of later requests are kept.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.ended && self.input.len() < AHEAD_MAX {
+            ready!(self.poll_fill(cx))?;
+        }
+        // A client that sent more and then closed its side still waits for the answers.
+        if self.input.is_empty() { Poll::Ready(Ok(())) } else { self.poll_deadline(cx) }
+    }
+
+    fn poll_deadline<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let Some(deadline) = self.client.deadline().map(Instant::from_std) else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        ready!(std::future::Future::poll(timer.as_mut(), cx));
+        self.client.expire();
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// How many bytes of the input may be handed out now.
+    fn available(&mut self, room: usize) -> io::Result<usize> {
+        let within = self.input.len().min(room);
+        if self.head > 0 {
+            let n = within.min(self.head);
+            self.head -= n;
+            return Ok(n);
+        }
+        match &mut self.rest {
+            Rest::Length(left) => {
+                let n = usize::try_from(*left).unwrap_or(usize::MAX).min(within);
+                *left -= n as u64;
+                Ok(n)
+            }
+            Rest::Chunked(chunks) => {
+                chunks.follow(&self.input[..within]).map_err(|_| io::ErrorKind::InvalidData.into())
+            }
+            Rest::Everything => Ok(within),
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.head == 0
+            && match &self.rest {
+                Rest::Length(left) => *left == 0,
+                Rest::Chunked(chunks) => chunks.is_done(),
+                Rest::Everything => false,
+            }
+    }
+}
+
+impl AsyncRead for EdgeIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let io = self.get_mut();
+        if io.is_complete() {
+            return io.poll_gone(cx);
+        }
+        if io.input.is_empty() && !ready!(io.poll_fill(cx))? {
+            return Poll::Ready(Ok(()));
+        }
+        let n = io.available(buf.remaining())?;
+        buf.put_slice(&io.input[..n]);
+        io.input.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for EdgeIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let io = self.get_mut();
+        while io.output.len() + data.len() > GATHER_MAX {
+            let parts = [IoSlice::new(&io.output), IoSlice::new(data)];
+            let written = ready!(Pin::new(&mut io.tcp).poll_write_vectored(cx, &parts))?;
+            if written == 0 && !data.is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            io.client.progress();
+            match written.checked_sub(io.output.len()) {
+                Some(0) | None => io.output.advance(written),
+                Some(of_data) => {
+                    io.output.clear();
+                    return Poll::Ready(Ok(of_data));
+                }
+            }
+        }
+        io.output.extend_from_slice(data);
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let io = self.get_mut();
+        while !io.output.is_empty() {
+            let written = ready!(Pin::new(&mut io.tcp).poll_write(cx, &io.output))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            io.output.advance(written);
+            io.client.progress();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+    }
+}
+
+impl fmt::Debug for EdgeIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EdgeIo").field("peer", &self.client.peer).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Shutdown for EdgeIo {
+    async fn shutdown(&mut self) {
+        // The connection ends either way.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for EdgeIo {
+    fn id(&self) -> i32 {
+        self.tcp.as_raw_fd()
+    }
+}
+
+impl Ssl for EdgeIo {}
+
+impl Peek for EdgeIo {}
+
+impl GetTimingDigest for EdgeIo {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for EdgeIo {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for EdgeIo {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
+    }
+}

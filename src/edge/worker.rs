@@ -1,0 +1,262 @@
+//! Workers: one thread each, with everything it needs of its own.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use pingora_core::server::{ShutdownWatch, configuration::ServerConf};
+use pingora_proxy::{HttpProxy, http_proxy};
+use tokio::{
+    net::TcpStream,
+    sync::{Notify, watch},
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{connection::serve, io::EdgeIo, listener::Bound};
+use crate::{
+    model::{Millis, settings::Listener},
+    observe::access_log::Buffers,
+    proxy::{client::Client, full::Full},
+    tally::ListenerTally,
+    view::{Published, Reader},
+};
+
+/// Idle upstream connections that one worker keeps, over all endpoints.
+const UPSTREAM_IDLE_MAX: usize = 1024;
+/// How long accepting rests when the system is out of descriptors.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// How often gathered log lines are handed on.
+const LOG_FLUSH: Duration = Duration::from_millis(100);
+
+/// What all workers need to know.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// Where the view is published.
+    pub published: Arc<Published>,
+    /// Told when an attempt failed.
+    pub failures: Arc<Notify>,
+    /// True once the process stops.
+    pub stop: ShutdownWatch,
+    /// How long a stopping worker waits for running requests.
+    pub drain: Millis,
+    /// Client connections at most, for one worker.
+    pub connections_max: usize,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    thread: thread::JoinHandle<()>,
+    done: watch::Receiver<bool>,
+}
+
+impl Worker {
+    /// Waits until the worker has served its last request.
+    pub async fn done(&mut self) {
+        // An error means that the thread is gone already.
+        let _ = self.done.wait_for(|done| *done).await;
+    }
+
+    /// Whether the worker's thread ended; a worker never does before it is told to stop.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// Starts the workers on the sockets of the listeners.
+///
+/// # Errors
+///
+/// If a thread cannot be made.
+pub fn start(count: usize, listeners: &mut [Bound], common: &Common) -> io::Result<Vec<Worker>> {
+    (0..count)
+        .map(|index| {
+            let doors = listeners
+                .iter_mut()
+                .filter_map(|bound| {
+                    let socket = bound.sockets.pop()?;
+                    Some(Door { socket, settings: bound.settings.clone(), tally: bound.tally.clone() })
+                })
+                .collect();
+            let (finish, done) = watch::channel(false);
+            let common = common.clone();
+            let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                if let Err(error) = run(index, doors, common) {
+                    tracing::error!("worker {index} cannot run: {error}");
+                }
+                finish.send_replace(true);
+            })?;
+            Ok(Worker { thread, done })
+        })
+        .collect()
+}
+
+/// One worker's socket of a listener.
+struct Door {
+    socket: TcpListener,
+    settings: Arc<Listener>,
+    tally: Arc<ListenerTally>,
+}
+
+/// What one worker's tasks share.
+struct Shop {
+    index: usize,
+    full: Arc<HttpProxy<Full>>,
+    stop: ShutdownWatch,
+    draining: Arc<AtomicBool>,
+    connections_max: usize,
+    open: AtomicUsize,
+    left: Notify,
+}
+
+fn run(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(work(index, doors, common))
+}
+
+async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> {
+    let logs = Arc::new(Buffers::default());
+    let shop = Arc::new(Shop {
+        index,
+        full: request_path(index, &common, logs.clone()),
+        stop: common.stop.clone(),
+        draining: Arc::default(),
+        connections_max: common.connections_max,
+        open: AtomicUsize::new(0),
+        left: Notify::new(),
+    });
+    let mut accepting = tokio::task::JoinSet::new();
+    for door in doors {
+        let listener = tokio::net::TcpListener::from_std(door.socket)?;
+        accepting.spawn(accept(shop.clone(), listener, door.settings, door.tally));
+    }
+    let flushing = tokio::spawn(flush_logs(logs.clone()));
+    let mut stop = common.stop.clone();
+    // An error means that whoever stops workers is gone, which is a stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
+    shop.draining.store(true, Relaxed);
+    accepting.join_all().await;
+    // What still runs at the end of the drain is cut off.
+    let _ = tokio::time::timeout(common.drain.duration(), shop.empty()).await;
+    flushing.abort();
+    logs.flush();
+    Ok(())
+}
+
+fn request_path(index: usize, common: &Common, logs: Arc<Buffers>) -> Arc<HttpProxy<Full>> {
+    let conf = ServerConf {
+        threads: 1,
+        upstream_keepalive_pool_size: UPSTREAM_IDLE_MAX,
+        // The service's own `retries` are far below; this is pingora's last fuse.
+        max_retries: 64,
+        ..ServerConf::default()
+    };
+    let full = Full {
+        worker: index,
+        reader: Reader::new(common.published.clone()),
+        failures: common.failures.clone(),
+        logs,
+    };
+    Arc::new(http_proxy(&Arc::new(conf), full))
+}
+
+async fn flush_logs(logs: Arc<Buffers>) {
+    let mut ticks = interval(LOG_FLUSH);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        logs.flush();
+    }
+}
+
+/// Accepts connections until the process stops; those that wait by then are still served.
+async fn accept(
+    shop: Arc<Shop>,
+    listener: tokio::net::TcpListener,
+    settings: Arc<Listener>,
+    tally: Arc<ListenerTally>,
+) {
+    let mut stop = shop.stop.clone();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = async { shop.has_room().await; listener.accept().await } => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match accepted {
+            Ok((tcp, peer)) => shop.open(tcp, peer, &settings, &tally),
+            Err(error) if is_client_fault(&error) => {}
+            Err(error) => {
+                tracing::warn!("cannot accept on {}: {error}; resting a moment", settings.address);
+                sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}
+
+/// Errors of one connection, not of accepting.
+fn is_client_fault(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+impl Shop {
+    fn open(
+        self: &Arc<Self>,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        settings: &Arc<Listener>,
+        tally: &Arc<ListenerTally>,
+    ) {
+        // Without it small answers would wait for acknowledgements; it fails only on dead sockets.
+        let _ = tcp.set_nodelay(true);
+        let client = Arc::new(Client::new(peer, settings.clone(), self.draining.clone()));
+        let presence = Presence::new(self.clone(), tally.clone());
+        let shop = self.clone();
+        tokio::spawn(async move {
+            serve(EdgeIo::new(tcp, client), &shop.full, shop.stop.clone()).await;
+            drop(presence);
+        });
+    }
+
+    async fn has_room(&self) {
+        while self.open.load(Relaxed) >= self.connections_max {
+            self.left.notified().await;
+        }
+    }
+
+    async fn empty(&self) {
+        while self.open.load(Relaxed) > 0 {
+            self.left.notified().await;
+        }
+    }
+}
+
+/// An open connection; counted until it is dropped, also when its task panics.
+struct Presence {
+    shop: Arc<Shop>,
+    tally: Arc<ListenerTally>,
+}
+
+impl Presence {
+    fn new(shop: Arc<Shop>, tally: Arc<ListenerTally>) -> Self {
+        shop.open.fetch_add(1, Relaxed);
+        tally.cell(shop.index).started.add(1);
+        Self { shop, tally }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.shop.open.fetch_sub(1, Relaxed);
+        self.tally.cell(self.shop.index).finished.add(1);
+        self.shop.left.notify_waiters();
+    }
+}

@@ -1,0 +1,139 @@
+//! What a request's hooks hand on to each other: pingora's per-request context.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use http::HeaderValue;
+
+use super::{
+    choose::{Choice, Field, Tried},
+    client::Client,
+};
+use crate::{
+    model::{Blame, Placement, snapshot},
+    tally::{EndpointTally, PoolTally},
+    view::{ServiceView, View},
+};
+
+/// One request from its head to its last byte.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The worker that serves it.
+    pub worker: usize,
+    /// When its head had arrived.
+    pub begun: Instant,
+    /// Its connection.
+    pub client: Option<Arc<Client>>,
+    /// Who sent it, after trusted proxies.
+    pub address: Option<IpAddr>,
+    /// The view that it keeps.
+    pub view: Option<Arc<Arc<View>>>,
+    /// The service, by index, if one was found.
+    pub service: Option<usize>,
+    /// Where it belongs.
+    pub placement: Option<Placement>,
+    /// Its id.
+    pub id: HeaderValue,
+    /// What it has tried.
+    pub tried: Tried,
+    /// How many attempts there were.
+    pub attempts: u32,
+    /// The running attempt, or the last one.
+    pub attempt: Option<Attempt>,
+    /// When the response's first byte came.
+    pub first_byte: Option<Instant>,
+    /// Whose fault it is, if it failed.
+    pub blame: Option<Blame>,
+    /// Whether lbd answered before any pool was asked.
+    pub own_answer: bool,
+}
+
+/// One attempt at an endpoint. It is running until it is dropped.
+#[derive(Debug)]
+pub struct Attempt {
+    /// Where.
+    pub choice: Choice,
+    tally: Arc<EndpointTally>,
+    worker: usize,
+    judged: bool,
+}
+
+impl Exchange {
+    /// A request whose head has just arrived at a worker.
+    pub fn new(worker: usize) -> Self {
+        Self {
+            worker,
+            begun: Instant::now(),
+            client: None,
+            address: None,
+            view: None,
+            service: None,
+            placement: None,
+            id: HeaderValue::from_static("-"),
+            tried: Tried::default(),
+            attempts: 0,
+            attempt: None,
+            first_byte: None,
+            blame: None,
+            own_answer: true,
+        }
+    }
+
+    /// The service with its tallies.
+    pub fn field(&self) -> Option<Field<'_>> {
+        let view: &View = self.view.as_ref()?;
+        let at = self.service?;
+        let service: &snapshot::Service = view.snapshot.services.get(at)?;
+        Some(Field { service, view: view.services.get(at)?, worker: self.worker })
+    }
+
+    /// Begins an attempt; the one before ends.
+    pub fn attempt(&mut self, choice: Choice) {
+        let tally = self.field().map(|f| f.view.pools[choice.pool].endpoints[choice.endpoint].clone());
+        self.attempt = None;
+        self.attempts += 1;
+        self.attempt = tally.map(|tally| {
+            tally.cell(self.worker).started.add(1);
+            Attempt { choice, tally, worker: self.worker, judged: false }
+        });
+    }
+
+    /// Where the request is counted: its pool's tally, or lbd's own.
+    pub fn tally(&self) -> Option<&PoolTally> {
+        let view = self.view.as_ref()?;
+        let Some(field) = self.field() else { return Some(&view.unrouted) };
+        let service: &ServiceView = field.view;
+        match &self.attempt {
+            Some(attempt) if !self.own_answer => Some(&service.pools[attempt.choice.pool].tally),
+            Some(_) | None => Some(&service.own),
+        }
+    }
+
+    /// The endpoint of the running attempt, or the last one.
+    pub fn endpoint(&self) -> Option<&snapshot::Endpoint> {
+        let choice = self.attempt.as_ref()?.choice;
+        Some(&self.field()?.service.pools[choice.pool].endpoints[choice.endpoint])
+    }
+
+    /// Whether another pool serves it than the one it belongs to.
+    pub fn failed_over(&self) -> bool {
+        match (&self.attempt, &self.placement) {
+            (Some(attempt), Some(placement)) => attempt.choice.pool != placement.pool,
+            (Some(_) | None, _) => false,
+        }
+    }
+}
+
+impl Attempt {
+    /// Counts how the attempt went, once, for the passive check.
+    pub fn judge(&mut self, failed: bool) {
+        if !std::mem::replace(&mut self.judged, true) {
+            self.tally.cell(self.worker).outcome(failed);
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.tally.cell(self.worker).finished.add(1);
+    }
+}

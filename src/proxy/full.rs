@@ -1,0 +1,449 @@
+//! The full request path: pingora's `ProxyHttp` over lbd's decisions.
+//!
+//! Hooks are thin: they read facts, call the plain functions beside this file, and put into pingora's
+//! types what those say. Work-arounds for pingora's holes say which one they close.
+
+use std::{sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderValue, Method, header};
+use pingora_core::{
+    Error, ErrorSource, ErrorType, Result,
+    modules::http::HttpModules,
+    upstreams::peer::HttpPeer,
+};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use tokio::sync::Notify;
+
+use super::{
+    choose::Choice,
+    client::Client,
+    exchange::Exchange,
+    facts::{Map, client_address, facts},
+    headers,
+    page::{Form, Page},
+    record,
+};
+use crate::{
+    model::{
+        Blame, Draw, Moment, Outcome, Target, decide,
+        maintenance::{BYPASS_COOKIE, Gate},
+        route::Unrouted,
+        settings::ServiceTimeouts,
+    },
+    observe::access_log::Buffers,
+    view::Reader,
+};
+
+/// One worker's request path.
+pub struct Full {
+    /// The worker's index.
+    pub worker: usize,
+    /// The worker's handle on the view.
+    pub reader: Reader,
+    /// Told when an attempt failed, so that control looks at once.
+    pub failures: Arc<Notify>,
+    /// The worker's part of the access logs.
+    pub logs: Arc<Buffers>,
+}
+
+#[async_trait]
+impl ProxyHttp for Full {
+    type CTX = Exchange;
+
+    fn new_ctx(&self) -> Exchange {
+        Exchange::new(self.worker)
+    }
+
+    // pingora would build its compression module for every request.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    fn on_connection_reuse(
+        &self,
+        _session: &mut Session,
+        exchange: &mut Exchange,
+        connection: Box<dyn std::any::Any + Send + Sync>,
+    ) {
+        exchange.client = connection.downcast::<Arc<Client>>().ok().map(|client| *client);
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        let Some(client) = &exchange.client else {
+            return Error::e_explain(ErrorType::InternalError, "a request without its connection");
+        };
+        let timeouts = client.listener.timeouts;
+        session.set_read_timeout(Some(timeouts.body.duration()));
+        session.set_write_timeout(Some(timeouts.write.duration()));
+        session.set_total_drain_timeout(Some(timeouts.body.duration()));
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        let Some(client) = exchange.client.clone() else { return Ok(false) };
+        let view = self.reader.current();
+        let request = session.req_header();
+        let address = client_address(request, &client);
+        let headers = Map(&request.headers);
+        let outcome = decide(&view.snapshot, &facts(request, &headers, address), Draw(fastrand::u64(..)));
+        exchange.id = headers::request_id(&request.headers, fastrand::u128(..));
+        exchange.address = Some(address);
+        exchange.view = Some(view);
+        match outcome {
+            Outcome::Unrouted(why) => {
+                client.begin(None);
+                let status = match why {
+                    Unrouted::Host => 421,
+                    Unrouted::Path => 404,
+                };
+                answer(session, exchange, status, &Page::of_status(status), &[]).await?;
+                Ok(true)
+            }
+            Outcome::Maintenance(service, gate) => {
+                client.begin(None);
+                exchange.service = Some(service);
+                maintain(session, exchange, gate).await?;
+                Ok(true)
+            }
+            Outcome::Serve(service, placement) => {
+                exchange.service = Some(service);
+                exchange.placement = Some(placement);
+                client.begin(exchange.field().and_then(|f| f.service.settings.timeouts.total));
+                Ok(false)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+        let choice = exchange.placement.and_then(|placement| {
+            let field = exchange.field()?;
+            let attempts = field.service.settings.retries as usize + 1;
+            field.choose(placement.pool, &exchange.tried, attempts, Draw(fastrand::u64(..)))
+        });
+        let Some(choice) = choice else {
+            return Error::e_explain(ErrorType::HTTPStatus(503), "no usable endpoint");
+        };
+        if exchange.attempts > 0
+            && let Some(tally) = exchange.tally()
+        {
+            tally.cell(self.worker).retries.add(1);
+        }
+        exchange.own_answer = false;
+        exchange.attempt(choice);
+        let timeouts = exchange.field().map(|f| f.service.settings.timeouts);
+        match (exchange.endpoint(), timeouts) {
+            (Some(endpoint), Some(timeouts)) => peer(&endpoint.target, &timeouts),
+            (Some(_) | None, _) => Error::e_explain(ErrorType::InternalError, "an endpoint vanished"),
+        }
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        let Some(client) = &exchange.client else { return Ok(()) };
+        let pin = exchange.field().and_then(|f| f.service.settings.pin.as_ref());
+        headers::to_endpoint(request, client, &exchange.id, pin.map(|pin| &*pin.name))
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        // pingora issue 935: an empty last piece would be written as a second chunk terminator.
+        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
+        if end_of_stream && exchange.first_byte.is_none() {
+            wait(exchange, |timeouts| timeouts.first_byte);
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        headers::strip_response(response);
+        if response.status.is_informational() && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        exchange.first_byte = Some(Instant::now());
+        let status = response.status.as_u16();
+        exchange.blame = if status >= 500 { Some(Blame::Upstream5xx) } else { None };
+        // A 500 or 501 is the application's word; these three are what gateways and dying servers say.
+        self.judge(exchange, matches!(status, 502..=504));
+        wait(exchange, |timeouts| timeouts.idle);
+        Ok(())
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        exchange: &mut Exchange,
+    ) -> Result<Option<std::time::Duration>> {
+        if let Some(client) = &exchange.client {
+            client.progress();
+        }
+        Ok(None)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if exchange.client.as_ref().is_some_and(|c| c.is_draining()) {
+            session.set_keepalive(None);
+        }
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        headers::to_client(response, &exchange.id, exchange.placement.and_then(|p| p.new_id))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        exchange: &mut Exchange,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        exchange.blame.get_or_insert(Blame::Connect);
+        self.judge(exchange, true);
+        exchange.tried.failed.extend(exchange.attempt.as_ref().map(|a| a.choice));
+        // Nothing was sent: another endpoint may have the request, whatever it is.
+        error.set_retry(true);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        exchange: &mut Exchange,
+        reused: bool,
+    ) -> Box<Error> {
+        let upstream = *error.esource() == ErrorSource::Upstream;
+        let untouched = exchange.first_byte.is_none() && session.response_written().is_none();
+        let replayable =
+            session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        let limit = exchange.field().map_or(0, |f| f.service.settings.retries);
+        // A kept connection that the endpoint closed meanwhile is nobody's failure.
+        let stale = upstream && reused && untouched;
+        let retry = stale && replayable && exchange.attempts <= limit && !is_timeout(&error);
+        error.set_retry(retry);
+        if retry {
+            exchange.tried.avoid = exchange.attempt.as_ref().map(|a| a.choice);
+        } else if upstream || has_expired(exchange) {
+            exchange.blame = Some(blame(&error, exchange));
+            self.judge(exchange, true);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        exchange: &mut Exchange,
+    ) -> FailToProxy {
+        let status = failure_status(error, exchange);
+        if status == 499 {
+            exchange.blame = Some(Blame::ClientAbort);
+        }
+        if matches!(status, 400 | 408) {
+            exchange.own_answer = true;
+        }
+        if let ErrorType::HTTPStatus(_) = error.etype() {
+            exchange.own_answer = exchange.attempt.is_none();
+        }
+        session.set_keepalive(None);
+        if status != 499 && session.response_written().is_none() {
+            let retry_after = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
+            let extra = if status == 503 { &retry_after[..] } else { &[] };
+            // A client that is gone cannot be told anything.
+            let _ = answer(session, exchange, status, &Page::of_status(status), extra).await;
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, exchange: &mut Exchange) {
+        if let Some(client) = &exchange.client {
+            client.rest();
+        }
+        record::record(session, exchange, &self.logs);
+        exchange.attempt = None;
+    }
+
+    // Failures are counted, logged with their request and judged; pingora's own lines would only be
+    // a storm in a storm.
+    fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _exchange: &Exchange,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+impl Full {
+    fn judge(&self, exchange: &mut Exchange, failed: bool) {
+        if let Some(attempt) = &mut exchange.attempt {
+            attempt.judge(failed);
+        }
+        if failed {
+            self.failures.notify_one();
+        }
+    }
+}
+
+/// pingora's form of an endpoint, with every time limit set: its defaults are none.
+fn peer(target: &Target, timeouts: &ServiceTimeouts) -> Result<Box<HttpPeer>> {
+    let mut peer = match target {
+        Target::Tcp(address) => HttpPeer::new(*address, false, String::new()),
+        Target::Unix(path) => HttpPeer::new_uds(&path.to_string_lossy(), false, String::new())?,
+    };
+    let options = &mut peer.options;
+    options.connection_timeout = Some(timeouts.connect.duration());
+    options.total_connection_timeout = Some(timeouts.connect.duration());
+    // The client's deadline tells first byte and idle apart; this only catches what escapes it.
+    options.read_timeout = Some(timeouts.first_byte.max(timeouts.idle).duration() * 2);
+    options.write_timeout = Some(timeouts.idle.duration());
+    options.idle_timeout = Some(timeouts.keepalive.duration());
+    Ok(Box::new(peer))
+}
+
+fn wait(exchange: &Exchange, of: impl Fn(&ServiceTimeouts) -> crate::model::Millis) {
+    if let (Some(client), Some(field)) = (&exchange.client, exchange.field()) {
+        client.wait_for_endpoint(of(&field.service.settings.timeouts));
+    }
+}
+
+fn has_expired(exchange: &Exchange) -> bool {
+    exchange.client.as_ref().is_some_and(|client| client.has_expired())
+}
+
+fn is_timeout(error: &Error) -> bool {
+    use ErrorType::{ConnectTimedout, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
+    matches!(error.etype(), ConnectTimedout | ReadTimedout | TLSHandshakeTimedout | WriteTimedout)
+}
+
+fn blame(error: &Error, exchange: &Exchange) -> Blame {
+    match error.etype() {
+        _ if has_expired(exchange) || is_timeout(error) => Blame::Timeout,
+        ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::InvalidH2 => Blame::Protocol,
+        _ => Blame::Reset,
+    }
+}
+
+/// The status for a request that could not be served; 499 where the client is gone.
+fn failure_status(error: &Error, exchange: &Exchange) -> u16 {
+    if let ErrorType::HTTPStatus(status) = error.etype() {
+        return if exchange.attempt.is_some() && *status == 503 { unreachable_status(exchange) } else { *status };
+    }
+    if has_expired(exchange) {
+        return 504;
+    }
+    match error.esource() {
+        ErrorSource::Upstream if is_timeout(error) => 504,
+        ErrorSource::Upstream => 502,
+        ErrorSource::Downstream => match error.etype() {
+            ErrorType::ReadTimedout => 408,
+            ErrorType::InvalidHTTPHeader => 400,
+            ErrorType::ReadError if is_malformed(error) => 400,
+            _ => 499,
+        },
+        ErrorSource::Internal | ErrorSource::Unset => 500,
+    }
+}
+
+/// Endpoints were tried and all failed.
+fn unreachable_status(exchange: &Exchange) -> u16 {
+    match exchange.blame {
+        Some(Blame::Timeout) => 504,
+        Some(_) | None => 502,
+    }
+}
+
+/// Whether reading failed because the body's framing is broken, as the transport says.
+fn is_malformed(error: &Error) -> bool {
+    let root = error.root_cause();
+    root.to_string().contains("invalid data")
+}
+
+async fn maintain(session: &mut Session, exchange: &mut Exchange, gate: Gate) -> Result<()> {
+    let Some(view) = exchange.view.clone() else { return Ok(()) };
+    let Some(at) = exchange.service else { return Ok(()) };
+    let Some(maintenance) = view.snapshot.services[at].maintenance.clone() else { return Ok(()) };
+    if gate == Gate::Link {
+        let secret = maintenance.secret.as_deref().unwrap_or_default();
+        let cookie = format!("{BYPASS_COOKIE}={secret}; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax");
+        let Ok(cookie) = HeaderValue::try_from(cookie) else { return Ok(()) };
+        let extra = [(header::SET_COOKIE, cookie), (header::LOCATION, HeaderValue::from_static("/"))];
+        return answer(session, exchange, 303, &Page::new(303, "See Other", "You may pass."), &extra).await;
+    }
+    let now = Moment(jiff::Timestamp::now().as_millisecond().max(0).unsigned_abs());
+    let seconds = maintenance.retry_after(now, view.retry_after);
+    let extra = [(header::RETRY_AFTER, HeaderValue::from(seconds))];
+    match view.services[at].page.clone() {
+        Some(page) => answer(session, exchange, 503, &page, &extra).await,
+        None => answer(session, exchange, 503, &Page::of_status(503), &extra).await,
+    }
+}
+
+/// Answers in lbd's own name.
+async fn answer(
+    session: &mut Session,
+    exchange: &Exchange,
+    status: u16,
+    page: &Page,
+    extra: &[(header::HeaderName, HeaderValue)],
+) -> Result<()> {
+    let request = session.req_header();
+    let accept = request.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let form = Form::of(accept);
+    let is_head = request.method == Method::HEAD;
+    let body = page.body(form);
+    let mut response = ResponseHeader::build(status, Some(8))?;
+    response.insert_header(header::CONTENT_TYPE, form.media())?;
+    response.insert_header(header::CONTENT_LENGTH, body.len())?;
+    response.insert_header(header::CACHE_CONTROL, "no-store")?;
+    response.insert_header(headers::REQUEST_ID, exchange.id.clone())?;
+    for (name, value) in extra {
+        response.insert_header(name, value)?;
+    }
+    if exchange.client.as_ref().is_some_and(|c| c.is_draining()) {
+        session.set_keepalive(None);
+    }
+    session.write_response_header(Box::new(response), is_head).await?;
+    if !is_head {
+        session.write_response_body(Some(Bytes::copy_from_slice(body.as_bytes())), true).await?;
+    }
+    Ok(())
+}
+
+impl Exchange {
+    /// The choice of the running attempt, or the last one.
+    pub fn choice(&self) -> Option<Choice> {
+        self.attempt.as_ref().map(|attempt| attempt.choice)
+    }
+}

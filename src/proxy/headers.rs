@@ -1,0 +1,162 @@
+//! Header policy: what an endpoint is told about the client, and what stays between neighbours.
+
+use std::{fmt::Write, net::IpAddr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use super::client::Client;
+use crate::model::decide::{ID_COOKIE, IssuedId};
+
+/// The header that carries the request id.
+pub const REQUEST_ID: &str = "x-request-id";
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_HOST: &str = "x-forwarded-host";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+
+/// Headers that concern one connection only (RFC 9110, section 7.6.1), besides those that
+/// `Connection` names.
+const HOP_BY_HOP: [&str; 5] =
+    ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "proxy-authentication-info"];
+
+/// The client's own request id if it is sound, else a new one made from `random`.
+pub fn request_id(headers: &HeaderMap, random: u128) -> HeaderValue {
+    const LENGTH_MAX: usize = 128;
+    let sound = |id: &&HeaderValue| {
+        let bytes = id.as_bytes();
+        (1..=LENGTH_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+    };
+    let kept = headers.get(REQUEST_ID).filter(sound).cloned();
+    kept.unwrap_or_else(|| {
+        let mut text = String::with_capacity(32);
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{random:032x}");
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("-"))
+    })
+}
+
+/// Tells the endpoint who asks, for which host and how; forged claims are replaced, those of trusted
+/// proxies kept. Removes the pin, whose secret is none of the endpoint's business.
+///
+/// # Errors
+///
+/// If a value cannot be put into a header, which values taken from headers always can.
+pub fn to_endpoint(
+    request: &mut RequestHeader,
+    client: &Client,
+    id: &HeaderValue,
+    pin: Option<&str>,
+) -> pingora_core::Result<()> {
+    let peer = client.peer.ip().to_canonical();
+    let trusted = client.is_trusted(peer);
+    let chain = if trusted { joined(&request.headers, FORWARDED_FOR) } else { None };
+    request.insert_header(FORWARDED_FOR, forwarded_for(chain, peer))?;
+    if !(trusted && request.headers.contains_key(FORWARDED_HOST)) {
+        match request.headers.get(header::HOST).cloned() {
+            Some(host) => request.insert_header(FORWARDED_HOST, host)?,
+            None => drop(request.remove_header(FORWARDED_HOST)),
+        }
+    }
+    if !(trusted && request.headers.contains_key(FORWARDED_PROTO)) {
+        request.insert_header(FORWARDED_PROTO, "http")?;
+    }
+    if !trusted {
+        request.remove_header(&header::FORWARDED);
+    }
+    request.insert_header(REQUEST_ID, id.clone())?;
+    if let Some(pin) = pin {
+        request.remove_header(pin);
+    }
+    Ok(())
+}
+
+fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
+    let values: Vec<_> = headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect();
+    if values.is_empty() { None } else { Some(values.join(", ")) }
+}
+
+fn forwarded_for(chain: Option<String>, peer: IpAddr) -> String {
+    match chain {
+        Some(chain) => format!("{chain}, {peer}"),
+        None => peer.to_string(),
+    }
+}
+
+/// Removes what an endpoint says to its neighbour only.
+pub fn strip_response(response: &mut ResponseHeader) {
+    let named: Vec<HeaderName> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // Upgrades are negotiated through both neighbours; framing is pingora's.
+        .filter(|name| *name != header::UPGRADE && *name != header::TRANSFER_ENCODING)
+        .collect();
+    for name in named {
+        response.remove_header(&name);
+    }
+    for name in HOP_BY_HOP {
+        response.remove_header(name);
+    }
+}
+
+/// What the client is told besides the endpoint's own headers.
+///
+/// # Errors
+///
+/// If a value cannot be put into a header, which these always can.
+pub fn to_client(
+    response: &mut ResponseHeader,
+    id: &HeaderValue,
+    new_id: Option<u64>,
+) -> pingora_core::Result<()> {
+    response.insert_header(REQUEST_ID, id.clone())?;
+    if let Some(new_id) = new_id {
+        response.append_header(header::SET_COOKIE, id_cookie(new_id))?;
+    }
+    Ok(())
+}
+
+fn id_cookie(id: u64) -> String {
+    const YEAR: u32 = 365 * 24 * 60 * 60;
+    let id = IssuedId(id);
+    format!("{ID_COOKIE}={}; Path=/; Max-Age={YEAR}; HttpOnly; SameSite=Lax", id.write(&mut [0; 16]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sound_request_id_is_kept_and_a_strange_one_replaced() {
+        let id = |value: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_bytes(value).unwrap());
+            request_id(&headers, 7).to_str().unwrap().to_owned()
+        };
+        assert_eq!(id(b"abc-123"), "abc-123");
+        let made = "00000000000000000000000000000007";
+        for strange in [&b""[..], b"a b", b"\xff", &[b'x'; 129]] {
+            assert_eq!(id(strange), made);
+        }
+    }
+
+    #[test]
+    fn what_is_between_neighbours_stays_there() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [
+            ("Connection", "close, X-Private"),
+            ("X-Private", "1"),
+            ("Keep-Alive", "timeout=5"),
+            ("Proxy-Authenticate", "Basic"),
+            ("X-Public", "1"),
+        ] {
+            response.append_header(name, value).unwrap();
+        }
+        strip_response(&mut response);
+        let left: Vec<_> = response.headers.keys().map(|k| k.as_str().to_owned()).collect();
+        assert_eq!(left, ["connection", "x-public"]);
+    }
+}

@@ -1,0 +1,87 @@
+//! Counts and logs a request that is over.
+
+use std::{sync::Arc, time::Instant};
+
+use pingora_proxy::Session;
+
+use super::exchange::Exchange;
+use crate::{
+    model::Blame,
+    observe::access_log::{Buffers, Line},
+};
+
+/// Counts the request in its tally, and logs it where its service says.
+pub fn record(session: &mut Session, exchange: &Exchange, logs: &Arc<Buffers>) {
+    let now = Instant::now();
+    let micros = |from: Instant, to: Instant| {
+        u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
+    };
+    let duration = micros(exchange.begun, now);
+    let first_byte = exchange.first_byte.map(|at| micros(exchange.begun, at));
+    let status = status(session, exchange);
+    if let Some(tally) = exchange.tally() {
+        let cell = tally.cell(exchange.worker);
+        cell.code(status);
+        cell.finished.add(1);
+        cell.durations.record(duration);
+        if let Some(first_byte) = first_byte {
+            cell.first_bytes.record(first_byte);
+        }
+        if let Some(blame) = exchange.blame {
+            cell.blame(blame);
+        }
+        if exchange.failed_over() && !exchange.own_answer {
+            cell.failovers.add(1);
+        }
+    }
+    let Some(sink) = exchange.field().and_then(|f| f.view.log.clone()) else { return };
+    let request = session.req_header();
+    let header = |name: &str| request.headers.get(name).and_then(|v| v.to_str().ok());
+    let field = exchange.field();
+    let service = field.map(|f| f.service);
+    let pool = exchange.choice().and_then(|c| service?.pools.get(c.pool));
+    let wanted = exchange.placement.and_then(|p| service?.pools.get(p.pool));
+    let endpoint = exchange.endpoint().map(|e| e.target.to_string());
+    let line = Line {
+        time: jiff::Timestamp::now(),
+        request_id: exchange.id.to_str().unwrap_or("-"),
+        revision: exchange.view.as_ref().map_or(0, |v| v.snapshot.revision.0),
+        client: exchange.address.map(|a| a.to_string()).unwrap_or_default(),
+        method: request.method.as_str(),
+        host: header("host").unwrap_or_default(),
+        path: String::from_utf8_lossy(request.raw_path()),
+        protocol: protocol(request.version),
+        status,
+        bytes: session.body_bytes_sent(),
+        bytes_in: session.body_bytes_read(),
+        duration_ms: duration as f64 / 1000.0,
+        first_byte_ms: first_byte.map(|us| us as f64 / 1000.0),
+        service: service.map_or("-", |s| s.name.as_str()),
+        pool: pool.map_or("-", |p| p.name.as_str()),
+        failover_from: wanted.filter(|_| exchange.failed_over()).map(|p| p.name.as_str()),
+        endpoint,
+        rule: exchange.placement.map(|p| p.rule.as_str()),
+        bucket: exchange.placement.and_then(|p| p.bucket).map(|b| b.number()),
+        attempts: exchange.attempts,
+        blame: exchange.blame.map(Blame::as_str),
+        referer: header("referer"),
+        user_agent: header("user-agent"),
+    };
+    logs.write(&sink, &line);
+}
+
+fn status(session: &Session, exchange: &Exchange) -> u16 {
+    match session.response_written() {
+        Some(response) => response.status.as_u16(),
+        None if exchange.blame == Some(Blame::ClientAbort) => 499,
+        None => 500,
+    }
+}
+
+fn protocol(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_10 => "HTTP/1.0",
+        http::Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}

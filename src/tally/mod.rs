@@ -1,0 +1,17 @@
+//! What workers count and control reads.
+//!
+//! Every counter has one writer, the worker whose cell it lies in, so recording is a load and a store
+//! without a lock prefix, on cache lines that no other worker writes. Readers sum over the cells and
+//! take differences; nothing is ever reset. Cells are kept by identity across snapshots, so a weight
+//! change or a reload loses no count.
+
+mod cell;
+mod histogram;
+mod registry;
+
+pub use cell::{Counter, EndpointCell, EndpointTally, PoolCell, PoolCounts, PoolTally};
+pub use histogram::{BUCKETS, Counts, Histogram, bucket_of, upper_bound};
+pub use registry::Tallies;
+
+/// A listener's connections: begun when accepted, ended when closed.
+pub type ListenerTally = EndpointTally;

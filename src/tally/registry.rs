@@ -1,0 +1,84 @@
+//! All tallies, by identity.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::cell::{EndpointTally, PoolTally};
+use crate::model::{EndpointKey, PoolName, ServiceName};
+
+/// All tallies, by identity. Control keeps it; workers see single tallies through the view.
+///
+/// Counts of pools and services stay until the process ends, as Prometheus expects of counters;
+/// those of endpoints go with the endpoint.
+#[derive(Debug)]
+pub struct Tallies {
+    workers: usize,
+    pools: BTreeMap<(ServiceName, PoolName), Arc<PoolTally>>,
+    endpoints: BTreeMap<EndpointKey, Arc<EndpointTally>>,
+    own: BTreeMap<ServiceName, Arc<PoolTally>>,
+    unrouted: Arc<PoolTally>,
+}
+
+impl Tallies {
+    /// No tallies yet, for so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            pools: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            own: BTreeMap::new(),
+            unrouted: Arc::new(PoolTally::new(workers)),
+        }
+    }
+
+    /// The tally of a pool.
+    pub fn pool(&mut self, service: &ServiceName, pool: &PoolName) -> Arc<PoolTally> {
+        let new = || Arc::new(PoolTally::new(self.workers));
+        self.pools.entry((service.clone(), pool.clone())).or_insert_with(new).clone()
+    }
+
+    /// The tally of what lbd itself answered for a service.
+    pub fn own(&mut self, service: &ServiceName) -> Arc<PoolTally> {
+        self.own.entry(service.clone()).or_insert_with(|| Arc::new(PoolTally::new(self.workers))).clone()
+    }
+
+    /// The tally of what lbd itself answered where no service was found.
+    pub fn unrouted(&self) -> Arc<PoolTally> {
+        self.unrouted.clone()
+    }
+
+    /// The tally of an endpoint.
+    pub fn endpoint(&mut self, key: &EndpointKey) -> Arc<EndpointTally> {
+        let new = || Arc::new(EndpointTally::new(self.workers));
+        self.endpoints.entry(key.clone()).or_insert_with(new).clone()
+    }
+
+    /// Forgets endpoints that are no longer in use and have nothing running.
+    pub fn retain_endpoints(&mut self, in_use: impl Fn(&EndpointKey) -> bool) {
+        self.endpoints.retain(|key, tally| in_use(key) || tally.in_flight() > 0);
+    }
+
+    /// The tally of a pool, if it has one.
+    pub fn find_pool(&self, service: &ServiceName, pool: &PoolName) -> Option<&PoolTally> {
+        self.pools.get(&(service.clone(), pool.clone())).map(Arc::as_ref)
+    }
+
+    /// All pools.
+    pub fn pools(&self) -> impl Iterator<Item = (&ServiceName, &PoolName, &PoolTally)> {
+        self.pools.iter().map(|((service, pool), tally)| (service, pool, tally.as_ref()))
+    }
+
+    /// What lbd answered itself, by service.
+    pub fn owns(&self) -> impl Iterator<Item = (&ServiceName, &PoolTally)> {
+        self.own.iter().map(|(service, tally)| (service, tally.as_ref()))
+    }
+
+    /// All endpoints.
+    pub fn endpoints(&self) -> impl Iterator<Item = (&EndpointKey, &EndpointTally)> {
+        self.endpoints.iter().map(|(key, tally)| (key, tally.as_ref()))
+    }
+
+    /// The tally of an endpoint, if it has one.
+    pub fn find(&self, key: &EndpointKey) -> Option<&EndpointTally> {
+        self.endpoints.get(key).map(Arc::as_ref)
+    }
+}
