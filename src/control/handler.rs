@@ -1,0 +1,424 @@
+//! Answers the operations of the admin API.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Either, Full, Limited, channel::Channel};
+use hyper::body::{Bytes, Incoming};
+use percent_encoding::percent_decode_str;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{sync::broadcast, task::spawn_local};
+
+use super::{Rehearse, Shared, access::Caller, clock, status::Secrets};
+use crate::{
+    api::{
+        self, Op, Role,
+        types::{
+            CohortBody, CohortList, EndpointBody, EndpointList, EndpointStateBody, EventList, ExplainBody, Failure,
+            MaintenanceBody, Nothing, PoolEndpoints, RollbackBody, SplitBody, Version,
+        },
+    },
+    model::{
+        Actor, Command, Event, Moment, Order, PoolName, Refusal, Revision, ServiceName, Severity, Share,
+        command::{CohortAction, EndpointAction},
+        maintenance::Maintenance,
+    },
+};
+
+/// How large a request's body may be, in bytes: room for a hundred thousand users of a cohort.
+const BODY_MAX: usize = 8 * 1024 * 1024;
+/// How many events `GET /v1/events` returns where it is not told.
+const EVENTS: usize = 100;
+
+type Body = Either<Full<Bytes>, Channel<Bytes>>;
+
+/// An admin request that was not carried out.
+#[derive(Debug)]
+struct Fault {
+    status: StatusCode,
+    failure: Failure,
+}
+
+impl Fault {
+    fn new(status: StatusCode, code: &str, error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { status, failure: Failure { error: error.into(), code: code.into(), hint: hint.into() } }
+    }
+
+    fn bad(error: impl Into<String>) -> Self {
+        let hint = "GET /v1/openapi.json describes every request";
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", error, hint)
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        let status = match &refusal {
+            Refusal::UnknownPool(_)
+            | Refusal::UnknownService(_)
+            | Refusal::NoSuchPoolInService { .. }
+            | Refusal::UnknownEndpoint { .. } => StatusCode::NOT_FOUND,
+            Refusal::StaleRevision { .. } => StatusCode::PRECONDITION_FAILED,
+            Refusal::EndpointExists { .. } | Refusal::AmbiguousService { .. } | Refusal::NowhereElse { .. } => {
+                StatusCode::CONFLICT
+            }
+            Refusal::Senseless { .. } | Refusal::BadConfig(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::NotWritten(_) => StatusCode::INSUFFICIENT_STORAGE,
+        };
+        Self::new(status, refusal.code(), refusal.to_string(), refusal.hint())
+    }
+}
+
+/// Answers one request.
+pub async fn handle(request: Request<Incoming>, control: &Shared, caller: &Caller) -> Response<Body> {
+    let result = match admit(&request, caller) {
+        Ok((op, values)) => answer(op, values, request, control, caller).await,
+        Err(fault) => {
+            note_refusal(&fault, &request, control, caller);
+            Err(fault)
+        }
+    };
+    result.unwrap_or_else(|fault| json(fault.status, &fault.failure))
+}
+
+/// Finds the operation and checks that the caller may have it.
+fn admit(request: &Request<Incoming>, caller: &Caller) -> Result<(Op, Vec<String>), Fault> {
+    let path = request.uri().path();
+    let (op, values) = Op::find(request.method().as_str(), path).map_err(|methods| {
+        let hint = "GET /v1/openapi.json lists every operation";
+        if methods.is_empty() {
+            Fault::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}"), hint)
+        } else {
+            let error = format!("{path} takes {}", methods.join(", "));
+            Fault::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error, hint)
+        }
+    })?;
+    let needed = op.spec().role;
+    if caller.role < needed {
+        let who = &caller.actor.name;
+        let list = if needed == Role::Operator { "admin.operators" } else { "admin.viewers" };
+        let error = format!("{who} may not do this");
+        let hint = format!("use the admin socket as root or as lbd's own user, or add `{who}` to {list}");
+        return Err(Fault::new(StatusCode::FORBIDDEN, "forbidden", error, hint));
+    }
+    let decode = |value: &str| percent_decode_str(value).decode_utf8().map(|v| v.into_owned());
+    let values: Result<Vec<String>, _> = values.into_iter().map(decode).collect();
+    Ok((op, values.map_err(|_| Fault::bad("the path is not UTF-8"))?))
+}
+
+/// A change that somebody was not allowed to make belongs into the journal.
+fn note_refusal(fault: &Fault, request: &Request<Incoming>, control: &Shared, caller: &Caller) {
+    if fault.status == StatusCode::FORBIDDEN && request.method() != "GET" {
+        let summary = format!("refused: {} {}", request.method(), request.uri().path());
+        control.borrow_mut().note("access", Severity::Warning, caller.actor.clone(), summary);
+    }
+}
+
+async fn answer(
+    op: Op,
+    values: Vec<String>,
+    request: Request<Incoming>,
+    control: &Shared,
+    caller: &Caller,
+) -> Result<Response<Body>, Fault> {
+    let query = Query::of(&request)?;
+    let terms = Terms::of(&request, &query, &caller.actor)?;
+    let wants_stream = request.headers().get(header::ACCEPT).is_some_and(|a| a == "text/event-stream");
+    let body = match op.spec().body {
+        Some(_) => read(request).await?,
+        None => Bytes::new(),
+    };
+    let secrets = if caller.role == Role::Operator { Secrets::Shown } else { Secrets::Hidden };
+    let first = || values.first().map(String::as_str).unwrap_or_default();
+    match op {
+        Op::Status => Ok(ok(&control.borrow().status(&known(control, query.services()?)?, secrets))),
+        Op::SetSplit => order(control, terms, split(parse(&body)?)?),
+        Op::Rollback => {
+            let RollbackBody { services, ramp } = parse(&body)?;
+            order(control, terms, Command::Rollback { services, ramp })
+        }
+        Op::GetMaintenance => Ok(ok(&control.borrow().maintenance_views(secrets))),
+        Op::SetMaintenance => order(control, terms, maintenance(parse(&body)?)?),
+        Op::EndMaintenance => {
+            order(control, terms, Command::MaintenanceOff { services: query.services()? })
+        }
+        Op::ListEndpoints => list_endpoints(control, pool(first())?, &query.services()?),
+        Op::AddEndpoint => {
+            let EndpointBody { address, weight, services } = parse(&body)?;
+            let action = EndpointAction::Add { weight: weight.unwrap_or(1) };
+            order(control, terms, Command::Endpoint { pool: pool(first())?, address, services, action })
+        }
+        Op::SetEndpoint => {
+            let EndpointStateBody { state, services } = parse(&body)?;
+            let address = values.get(1).map(String::as_str).unwrap_or_default();
+            let address = address.parse().map_err(|e: crate::model::address::NotAnAddress| Fault::bad(e.to_string()))?;
+            let action = EndpointAction::Set(state);
+            order(control, terms, Command::Endpoint { pool: pool(first())?, address, services, action })
+        }
+        Op::RemoveEndpoint => {
+            let address = values.get(1).map(String::as_str).unwrap_or_default();
+            let address = address.parse().map_err(|e: crate::model::address::NotAnAddress| Fault::bad(e.to_string()))?;
+            let (services, action) = (query.services()?, EndpointAction::Remove);
+            order(control, terms, Command::Endpoint { pool: pool(first())?, address, services, action })
+        }
+        Op::ListCohort => list_cohort(control, &pool(first())?),
+        Op::AddToCohort => order(control, terms, cohort(pool(first())?, parse(&body)?, CohortAction::Add)),
+        Op::RemoveFromCohort => order(control, terms, cohort(pool(first())?, parse(&body)?, CohortAction::Remove)),
+        Op::Explain => Ok(ok(&control.borrow().explain(&parse::<ExplainBody>(&body)?)?)),
+        Op::Events if wants_stream => Ok(follow(control)),
+        Op::Events => {
+            let since = Moment(query.number("since")?.unwrap_or(0));
+            let limit = query.number("limit")?.map_or(EVENTS, |n| usize::try_from(n).unwrap_or(usize::MAX));
+            Ok(ok(&EventList { events: control.borrow().journal.latest(since, limit) }))
+        }
+        Op::ShowConfig => Ok(ok(&control.borrow().show_config())),
+        Op::DiffConfig => Ok(ok(&control.borrow().diff_config())),
+        Op::ReloadConfig => {
+            parse::<Nothing>(&body)?;
+            terms.check(control)?;
+            Ok(ok(&control.borrow_mut().reload(terms.actor, terms.rehearse)?))
+        }
+        Op::ResetRuntime => {
+            parse::<Nothing>(&body)?;
+            order(control, terms, Command::ResetRuntime)
+        }
+        Op::OpenApi => Ok(ok(&api::document())),
+        Op::Version => Ok(ok(&Version { version: env!("CARGO_PKG_VERSION").into() })),
+        Op::Metrics => Ok(text(StatusCode::OK, "text/plain; version=0.0.4", control.borrow().metrics())),
+        Op::Healthz => Ok(text(StatusCode::OK, "text/plain", "ok\n".into())),
+        Op::Readyz => Ok(readiness(control)),
+    }
+}
+
+fn order(control: &Shared, terms: Terms, command: Command) -> Result<Response<Body>, Fault> {
+    let Terms { actor, reason, if_revision, rehearse } = terms;
+    let order = Order { actor, reason, if_revision, command };
+    Ok(ok(&control.borrow_mut().order(order, rehearse)?))
+}
+
+/// On what terms a command is given.
+struct Terms {
+    actor: Actor,
+    reason: Option<String>,
+    if_revision: Option<Revision>,
+    rehearse: Rehearse,
+}
+
+impl Terms {
+    fn of(request: &Request<Incoming>, query: &Query, actor: &Actor) -> Result<Self, Fault> {
+        let if_revision = match request.headers().get(header::IF_MATCH) {
+            None => None,
+            Some(value) => {
+                let number = value.to_str().ok().and_then(|v| v.trim_matches('"').parse().ok());
+                Some(Revision(number.ok_or_else(|| Fault::bad("If-Match takes a revision, a number"))?))
+            }
+        };
+        let rehearse = match query.first("dry_run") {
+            None | Some("false" | "0") => Rehearse::No,
+            Some("true" | "1") => Rehearse::Yes,
+            Some(_) => return Err(Fault::bad("dry_run takes true or false")),
+        };
+        let reason = query.first("reason").map(|r| r.chars().take(1000).collect());
+        Ok(Self { actor: actor.clone(), reason, if_revision, rehearse })
+    }
+
+    fn check(&self, control: &Shared) -> Result<(), Refusal> {
+        let current = control.borrow().model.state.revision;
+        match self.if_revision {
+            Some(asked) if asked != current => Err(Refusal::StaleRevision { asked, current }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// The query's parameters.
+struct Query(BTreeMap<String, Vec<String>>);
+
+impl Query {
+    fn of(request: &Request<Incoming>) -> Result<Self, Fault> {
+        let mut parameters: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let text = request.uri().query().unwrap_or_default();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decode = |text: &str| {
+                let spaced = text.replace('+', " ");
+                percent_decode_str(&spaced).decode_utf8().map(|t| t.into_owned())
+            };
+            let (Ok(name), Ok(value)) = (decode(name), decode(value)) else {
+                return Err(Fault::bad("the query is not UTF-8"));
+            };
+            parameters.entry(name).or_default().push(value);
+        }
+        Ok(Self(parameters))
+    }
+
+    fn first(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.first().map(String::as_str)
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>, Fault> {
+        let parse = |text: &str| text.parse().map_err(|_| Fault::bad(format!("{name} takes a number")));
+        self.first(name).map(parse).transpose()
+    }
+
+    fn services(&self) -> Result<Vec<ServiceName>, Fault> {
+        let names = self.0.get("service").map(Vec::as_slice).unwrap_or_default();
+        let parse = |name: &String| {
+            name.parse().map_err(|e: crate::model::units::NotAName| Fault::bad(e.to_string()))
+        };
+        names.iter().map(parse).collect()
+    }
+}
+
+fn known(control: &Shared, services: Vec<ServiceName>) -> Result<Vec<ServiceName>, Refusal> {
+    let control = control.borrow();
+    match services.iter().find(|name| !control.model.state.services.contains_key(*name)) {
+        Some(unknown) => Err(Refusal::UnknownService(unknown.clone())),
+        None => Ok(services),
+    }
+}
+
+fn pool(text: &str) -> Result<PoolName, Fault> {
+    text.parse().map_err(|e: crate::model::units::NotAName| Fault::bad(e.to_string()))
+}
+
+fn split(body: SplitBody) -> Result<Command, Fault> {
+    let SplitBody { pool, share, services, span, switch } = body;
+    if switch && share != Share::WHOLE {
+        return Err(Fault::bad("a switch gives the pool 100%"));
+    }
+    Ok(Command::Weight { pool, share, services, span, verb: if switch { "switch" } else { "weight" } })
+}
+
+fn maintenance(body: MaintenanceBody) -> Result<Command, Fault> {
+    let now = clock::now();
+    let until = match (body.until, body.span) {
+        (Some(_), Some(_)) => return Err(Fault::bad("give `until` or `for`, not both")),
+        (until, span) => until.or_else(|| span.map(|span| now.after(span))),
+    };
+    let sound = |s: &String| {
+        (8..=128).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if !body.secret.as_ref().is_none_or(sound) {
+        return Err(Fault::bad("a secret has 8 to 128 letters, digits, `-` and `_`"));
+    }
+    let maintenance = Maintenance {
+        since: now,
+        until,
+        message: body.message.map(Arc::from),
+        allow: body.allow,
+        secret: body.secret.map(Arc::from),
+    };
+    Ok(Command::MaintenanceOn { services: body.services, maintenance })
+}
+
+fn cohort(pool: PoolName, body: CohortBody, action: CohortAction) -> Command {
+    let users = body.users.into_iter().map(Arc::from).collect();
+    Command::Cohort { pool, list: body.list, users, action }
+}
+
+fn list_endpoints(control: &Shared, pool: PoolName, services: &[ServiceName]) -> Result<Response<Body>, Fault> {
+    let control = control.borrow();
+    let state = &control.model.state;
+    let named = |name: &ServiceName| services.is_empty() || services.contains(name);
+    let having = state.services.iter().filter(|(name, s)| named(name) && s.split.has(&pool));
+    let services: Vec<PoolEndpoints> = having
+        .map(|(name, s)| PoolEndpoints {
+            service: name.clone(),
+            endpoints: control.endpoint_statuses(name, &pool, s.endpoints.get(&pool).map_or(&[], Vec::as_slice)),
+        })
+        .collect();
+    if services.is_empty() {
+        return Err(Refusal::UnknownPool(pool).into());
+    }
+    Ok(ok(&EndpointList { revision: state.revision, services }))
+}
+
+fn list_cohort(control: &Shared, pool: &PoolName) -> Result<Response<Body>, Fault> {
+    let control = control.borrow();
+    let state = &control.model.state;
+    if state.with_pool(pool).next().is_none() {
+        return Err(Refusal::UnknownPool(pool.clone()).into());
+    }
+    let texts = |set: &std::collections::BTreeSet<Arc<str>>| set.iter().map(ToString::to_string).collect();
+    let list = state.cohorts.of(pool).map_or_else(CohortList::default, |cohort| CohortList {
+        allow: texts(&cohort.allow),
+        deny: texts(&cohort.deny),
+    });
+    Ok(ok(&list))
+}
+
+fn readiness(control: &Shared) -> Response<Body> {
+    if control.borrow().is_stopping() {
+        text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "stopping\n".into())
+    } else {
+        text(StatusCode::OK, "text/plain", "ready\n".into())
+    }
+}
+
+/// Sends events as they happen. A reader that is too slow misses some and is told how many.
+fn follow(control: &Shared) -> Response<Body> {
+    const BUFFER: usize = 16;
+    let mut events = control.borrow().journal.follow();
+    let (mut sender, body) = Channel::new(BUFFER);
+    spawn_local(async move {
+        loop {
+            let piece = match events.recv().await {
+                Ok(event) => event_piece(&event),
+                Err(broadcast::error::RecvError::Lagged(n)) => format!(": {n} events were missed\n\n"),
+                Err(broadcast::error::RecvError::Closed) => return,
+            };
+            if sender.send_data(piece.into()).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut response = Response::new(Either::Right(body));
+    let media = HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, media);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn event_piece(event: &Event) -> String {
+    // Events are plain values: turning them into JSON cannot fail.
+    let data = serde_json::to_string(event).unwrap_or_default();
+    format!("event: {}\ndata: {data}\n\n", event.kind)
+}
+
+async fn read(request: Request<Incoming>) -> Result<Bytes, Fault> {
+    match Limited::new(request.into_body(), BODY_MAX).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            let hint = "send the users of a cohort in several requests";
+            Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is larger than 8 MiB", hint))
+        }
+        Err(error) => Err(Fault::bad(format!("the body cannot be read: {error}"))),
+    }
+}
+
+/// Reads a JSON body; an empty one is an empty object.
+pub(super) fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(if body.is_empty() { b"{}" } else { body })
+}
+
+fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Fault> {
+    parse_body(body).map_err(|error| Fault::bad(format!("the body is not what it should be: {error}")))
+}
+
+fn ok<T: Serialize>(value: &T) -> Response<Body> {
+    json(StatusCode::OK, value)
+}
+
+fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
+    // Replies are plain values: turning them into JSON cannot fail.
+    let mut body = serde_json::to_string(value).unwrap_or_default();
+    body.push('\n');
+    text(status, "application/json", body)
+}
+
+fn text(status: StatusCode, media: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+}

@@ -1,0 +1,89 @@
+//! Fills a scrape from the model and the tallies.
+
+use crate::{
+    model::{Blame, Share, health::Standing},
+    observe::metrics::{Exposition, Metric},
+    tally::PoolTally,
+};
+
+use super::{Control, status::Secrets};
+
+/// The pool of what lbd answered itself, and the service where none was found. No name can be this.
+const NONE: &str = "-";
+
+impl Control {
+    /// The metrics in Prometheus's text form.
+    pub fn metrics(&self) -> String {
+        let mut out = Exposition::default();
+        for (service, pool, tally) in self.tallies.pools() {
+            traffic(&mut out, service.as_str(), pool.as_str(), tally);
+        }
+        for (service, tally) in self.tallies.owns() {
+            traffic(&mut out, service.as_str(), NONE, tally);
+        }
+        traffic(&mut out, NONE, NONE, &self.tallies.unrouted());
+        self.services(&mut out);
+        self.endpoints(&mut out);
+        out.add(Metric::Revision, &[], self.model.state.revision.0 as f64);
+        for listener in &self.place.listeners {
+            let open = listener.tally.in_flight() as f64;
+            out.add(Metric::Connections, &[("listener", listener.name.as_str())], open);
+        }
+        out.add(Metric::ConfigReloads, &[("result", "done")], self.reloads().done as f64);
+        out.add(Metric::ConfigReloads, &[("result", "refused")], self.reloads().refused as f64);
+        out.add(Metric::AccessLogLost, &[], self.logs().lost() as f64);
+        out.text()
+    }
+
+    fn services(&self, out: &mut Exposition) {
+        for service in self.status(&[], Secrets::Hidden).services {
+            let name = service.name.as_str();
+            let on = if service.maintenance.is_some() { 1.0 } else { 0.0 };
+            out.add(Metric::Maintenance, &[("service", name)], on);
+            for pool in &service.pools {
+                let labels = [("service", name), ("pool", pool.name.as_str())];
+                out.add(Metric::ShareRatio, &labels, Share::ratio(pool.share));
+                out.add(Metric::RequestsInFlight, &labels, pool.in_flight as f64);
+                if let Some(observed) = pool.observed {
+                    out.add(Metric::ObservedShareRatio, &labels, observed);
+                }
+            }
+        }
+    }
+
+    fn endpoints(&self, out: &mut Exposition) {
+        for (key, endpoint) in self.model.endpoints() {
+            let label = key.address.label(&key.target);
+            let labels = [
+                ("service", key.service.as_str()),
+                ("pool", key.pool.as_str()),
+                ("endpoint", label.as_str()),
+            ];
+            let fit = self.model.standing(&key, endpoint) <= Standing::Unproven;
+            out.add(Metric::EndpointUp, &labels, if fit { 1.0 } else { 0.0 });
+        }
+    }
+}
+
+fn traffic(out: &mut Exposition, service: &str, pool: &str, tally: &PoolTally) {
+    let labels = [("service", service), ("pool", pool)];
+    let counts = tally.counts();
+    for (code, n) in &counts.codes {
+        let code = code.to_string();
+        out.add(Metric::Requests, &[labels[0], labels[1], ("code", &code)], *n as f64);
+    }
+    if pool == NONE {
+        return;
+    }
+    for (blame, n) in Blame::ALL.into_iter().zip(counts.blames) {
+        out.add(Metric::RequestFailures, &[labels[0], labels[1], ("blame", blame.as_str())], n as f64);
+    }
+    out.add(Metric::Retries, &labels, counts.retries as f64);
+    out.add(Metric::Failovers, &labels, counts.failovers as f64);
+    if let Some(durations) = tally.durations() {
+        out.add_histogram(Metric::RequestDuration, &labels, &durations);
+    }
+    if let Some(first_bytes) = tally.first_bytes() {
+        out.add_histogram(Metric::UpstreamFirstByte, &labels, &first_bytes);
+    }
+}

@@ -1,0 +1,319 @@
+//! Control: the single writer.
+//!
+//! One thread runs everything here on one current-thread runtime. [`Control`] owns the model, the
+//! store, the journal and the tallies; whoever wants a change calls it, and since nothing in it waits,
+//! changes happen one after the other without locks. Around it run small tasks: the admin API
+//! ([`server`]), health probes, name resolution, the config file's watcher and the timer.
+
+pub mod access;
+pub mod clock;
+mod configs;
+mod explain;
+mod handler;
+pub mod journal;
+mod metrics;
+mod probe;
+mod publish;
+mod resolve;
+pub mod server;
+mod signals;
+mod status;
+pub mod store;
+mod tasks;
+mod window;
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    path::PathBuf,
+    rc::Rc,
+    sync::Arc,
+};
+
+use tokio::sync::{Notify, watch};
+
+pub use resolve::resolve_now;
+pub use signals::{Stopping, watch_signals};
+pub use tasks::start;
+
+use crate::{
+    model::{
+        Actor, Changed, Commit, EndpointKey, Event, Input, Model, Moment, Order, Refusal, Settings, Severity, Sight,
+        State, units::ListenerName,
+    },
+    observe::access_log::{Sink, Writer},
+    tally::{ListenerTally, Tallies},
+    view::Published,
+};
+use journal::Journal;
+use store::Store;
+use window::Windows;
+
+/// The single writer, for the tasks of control's thread.
+pub type Shared = Rc<RefCell<Control>>;
+
+/// Owns what lbd knows, and is the only one to change it.
+#[derive(Debug)]
+pub struct Control {
+    /// Everything lbd knows.
+    pub model: Model,
+    /// What workers counted.
+    pub tallies: Tallies,
+    store: Box<dyn Store>,
+    journal: Journal,
+    published: Arc<Published>,
+    logs: Writer,
+    sinks: HashMap<crate::model::settings::AccessLog, Arc<Sink>>,
+    windows: Windows,
+    place: Place,
+    failures_seen: BTreeMap<EndpointKey, u64>,
+    /// Counts changes of what is probed, resolved or timed.
+    changes: watch::Sender<u64>,
+    unwritten: bool,
+    reloads: Reloads,
+    stopping: bool,
+}
+
+/// Where this process stands in the world; fixed at start.
+#[derive(Debug)]
+pub struct Place {
+    /// The config file.
+    pub config: PathBuf,
+    /// When the process started.
+    pub started: Moment,
+    /// Its listeners.
+    pub listeners: Vec<Listening>,
+    /// How many workers it has.
+    pub workers: usize,
+    /// Told by workers when an attempt failed.
+    pub failures: Arc<Notify>,
+}
+
+/// A listener that is open.
+#[derive(Debug)]
+pub struct Listening {
+    /// Its name.
+    pub name: ListenerName,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its connections.
+    pub tally: Arc<ListenerTally>,
+}
+
+/// How often the config was loaded anew.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reloads {
+    /// Taken over, or unchanged.
+    pub done: u64,
+    /// Refused.
+    pub refused: u64,
+}
+
+impl Control {
+    /// Takes over. `kept` is what the last run left. The first view is published.
+    ///
+    /// # Errors
+    ///
+    /// If the state cannot be written: then nothing that operators do would last.
+    pub fn new(
+        settings: Arc<Settings>,
+        kept: Option<State>,
+        mut store: Box<dyn Store>,
+        journal: Journal,
+        logs: Writer,
+        place: Place,
+    ) -> std::io::Result<Self> {
+        let model = Model::new(settings, kept);
+        store.save(&model.state)?;
+        let mut tallies = Tallies::new(place.workers);
+        let mut sinks = HashMap::new();
+        let view = publish::view(&model, &mut tallies, &logs, &mut sinks);
+        Ok(Self {
+            model,
+            tallies,
+            store,
+            journal,
+            published: Arc::new(Published::new(view)),
+            logs,
+            sinks,
+            windows: Windows::default(),
+            place,
+            failures_seen: BTreeMap::new(),
+            changes: watch::Sender::new(0),
+            unwritten: false,
+            reloads: Reloads::default(),
+            stopping: false,
+        })
+    }
+
+    /// Where the view is published.
+    pub fn published(&self) -> Arc<Published> {
+        self.published.clone()
+    }
+
+    /// Tells when what is probed, resolved or timed has changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The access logs' writer.
+    pub fn logs(&self) -> &Writer {
+        &self.logs
+    }
+
+    /// Carries out an operator's order; with `rehearse` only says what it would do.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`]; nothing was changed.
+    pub fn order(&mut self, order: Order, rehearse: Rehearse) -> Result<Changed, Refusal> {
+        self.apply(Input::Order(order), rehearse)
+    }
+
+    /// Lets time act.
+    pub fn tick(&mut self) {
+        let now = clock::now();
+        if self.model.release(now) {
+            self.publish();
+        }
+        // A tick is never refused: what it changes is published first and written after.
+        if let Err(refusal) = self.apply(Input::Tick, Rehearse::No) {
+            tracing::error!("a timed change failed: {refusal}");
+        }
+    }
+
+    /// Takes in what was seen of the world.
+    pub fn see(&mut self, sight: Sight) {
+        let resolved = matches!(sight, Sight::Resolved(..));
+        let (changed, events) = self.model.observe(clock::now(), sight);
+        if changed {
+            self.publish();
+            if resolved {
+                self.announce();
+            }
+        }
+        self.record(events);
+    }
+
+    /// Looks for endpoints whose traffic failed so often in a row that they must be taken out.
+    pub fn look_for_failing(&mut self) {
+        let limit = |key: &EndpointKey| {
+            let passive = self.model.settings.service.get(&key.service)?.health.passive?;
+            Some(u64::from(passive.failures))
+        };
+        let mut failing = Vec::new();
+        for (key, tally) in self.tallies.endpoints() {
+            let failures = tally.failures();
+            let fresh = self.failures_seen.get(key).copied().unwrap_or_default() < failures;
+            if fresh && limit(key).is_some_and(|limit| tally.streak() >= limit) {
+                failing.push(key.clone());
+            }
+            if fresh {
+                self.failures_seen.insert(key.clone(), failures);
+            }
+        }
+        for key in failing {
+            self.see(Sight::Failing(key));
+            self.announce();
+        }
+    }
+
+    /// Reads the tallies into the windows, and mends what could not be written before.
+    pub fn every_second(&mut self) {
+        self.windows.read(clock::now(), &self.tallies);
+        if self.unwritten && self.store.save(&self.model.state).is_ok() {
+            tracing::info!("the state is written again");
+            self.unwritten = false;
+        }
+    }
+
+    fn apply(&mut self, input: Input, rehearse: Rehearse) -> Result<Changed, Refusal> {
+        let step = self.model.handle(clock::now(), input)?;
+        let mut reply = step.reply;
+        if rehearse == Rehearse::Yes {
+            return Ok(Changed { dry_run: true, revision: self.model.state.revision, ..reply });
+        }
+        match step.commit {
+            Commit::Nothing => return Ok(reply),
+            Commit::DurableFirst => {
+                self.store.save(&step.state).map_err(|e| Refusal::NotWritten(e.to_string()))?;
+                self.unwritten = false;
+                self.model.adopt(step.settings, step.state);
+                self.publish();
+            }
+            Commit::LiveFirst => {
+                self.model.adopt(step.settings, step.state);
+                self.publish();
+                if let Err(error) = self.store.save(&self.model.state) {
+                    tracing::error!("in force, but not written: {error}");
+                    reply.warnings.push(format!(
+                        "in force, but the state could not be written ({error}): a restart would undo it"
+                    ));
+                    self.unwritten = true;
+                }
+            }
+        }
+        self.announce();
+        self.record(step.events);
+        Ok(reply)
+    }
+
+    fn publish(&mut self) {
+        let view = publish::view(&self.model, &mut self.tallies, &self.logs, &mut self.sinks);
+        self.published.store(view);
+    }
+
+    fn announce(&mut self) {
+        let Self { model, tallies, failures_seen, .. } = self;
+        tallies.retain_endpoints(|key| model.endpoint(key).is_some());
+        failures_seen.retain(|key, _| model.endpoint(key).is_some());
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    fn record(&mut self, events: Vec<Event>) {
+        for event in events {
+            match event.severity {
+                Severity::Info => tracing::info!("{}: {}", event.kind, event.summary),
+                Severity::Warning | Severity::Critical => tracing::warn!("{}: {}", event.kind, event.summary),
+            }
+            self.journal.append(event);
+        }
+    }
+
+    /// The process stops: it is no longer ready for new clients.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Whether the process stops.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Journals something that changed no state.
+    pub fn note(&mut self, kind: &str, severity: Severity, actor: Actor, summary: String) {
+        let event = Event {
+            time: clock::now(),
+            kind: kind.into(),
+            severity,
+            actor,
+            services: Vec::new(),
+            summary,
+            reason: None,
+            before: String::new(),
+            after: String::new(),
+            revision: self.model.state.revision,
+        };
+        self.record(vec![event]);
+    }
+}
+
+/// Whether an order is only rehearsed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rehearse {
+    /// Say what would change, and change nothing.
+    Yes,
+    /// Do it.
+    No,
+}

@@ -1,0 +1,175 @@
+//! The admin servers: the Unix socket for operators, and a TCP address for health and metrics.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::unistd::{Group, chown};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener, UnixStream},
+    task::spawn_local,
+    time::sleep,
+};
+
+use super::{Shared, access::Caller, handler};
+use crate::model::settings::Admin;
+
+/// How long an admin client may take to send a request's head.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long accepting rests after an error.
+const REST: Duration = Duration::from_millis(50);
+
+/// The admin socket. Its file is removed when this is dropped, if it is still the same.
+#[derive(Debug)]
+pub struct AdminSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    inode: u64,
+}
+
+/// Why the admin socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("admin.socket {path}: {problem}\n  hint: {hint}")]
+pub struct SocketProblem {
+    path: String,
+    problem: String,
+    hint: &'static str,
+}
+
+impl AdminSocket {
+    /// Opens the socket: under another name first, then renamed, so that it is never there with the
+    /// wrong permissions.
+    ///
+    /// # Errors
+    ///
+    /// If another lbd answers there, or the place cannot be written.
+    pub fn open(admin: &Admin) -> Result<Self, SocketProblem> {
+        let path = &admin.socket;
+        let problem = |problem: String, hint| SocketProblem { path: path.display().to_string(), problem, hint };
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            let hint = "stop it first, or give this one its own admin.socket and admin.state_dir";
+            return Err(problem("another lbd answers there".into(), hint));
+        }
+        Self::make(admin).map_err(|error| {
+            let hint = match error.kind() {
+                ErrorKind::PermissionDenied => {
+                    "run lbd as the user who owns the folder, or name another place in admin.socket"
+                }
+                ErrorKind::NotFound => "name an existing group in admin.socket_group, or make the folder",
+                _ => "name another place in admin.socket",
+            };
+            problem(format!("cannot be opened: {error}"), hint)
+        })
+    }
+
+    fn make(admin: &Admin) -> io::Result<Self> {
+        let path = admin.socket.clone();
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let fresh = path.with_extension(format!("{}", std::process::id()));
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(&fresh)?;
+        let placed = place(admin, &fresh, &path);
+        if placed.is_err() {
+            // Nothing of the attempt is left behind; its own error is the one that counts.
+            let _ = fs::remove_file(&fresh);
+        }
+        let inode = placed?;
+        Ok(Self { listener, path, inode })
+    }
+
+    /// Serves operators until the process ends.
+    pub async fn serve(self, control: Shared) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let caller = caller(&stream, &control);
+                    spawn_local(serve_connection(stream, control.clone(), caller));
+                }
+                Err(error) => {
+                    tracing::warn!("the admin socket cannot accept: {error}");
+                    sleep(REST).await;
+                }
+            }
+        }
+    }
+}
+
+fn place(admin: &Admin, fresh: &Path, path: &Path) -> io::Result<u64> {
+    fs::set_permissions(fresh, fs::Permissions::from_mode(admin.socket_mode))?;
+    if let Some(name) = &admin.socket_group {
+        let group = Group::from_name(name)?;
+        let missing = || io::Error::new(ErrorKind::NotFound, format!("there is no group `{name}`"));
+        chown(fresh, None, Some(group.ok_or_else(missing)?.gid))?;
+    }
+    fs::rename(fresh, path)?;
+    Ok(fs::metadata(path)?.ino())
+}
+
+fn caller(stream: &UnixStream, control: &Shared) -> Caller {
+    match stream.peer_cred() {
+        Ok(credentials) => Caller::of(&credentials, &control.borrow().model.settings.admin),
+        Err(_) => Caller::stranger(),
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        // Another process may have taken the place over meanwhile.
+        if fs::metadata(&self.path).is_ok_and(|m| m.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Opens `admin.http`.
+///
+/// # Errors
+///
+/// If the address cannot be had.
+pub async fn open_http(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Serves health and metrics until the process ends.
+pub async fn serve_http(listener: TcpListener, control: Shared) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                spawn_local(serve_connection(stream, control.clone(), Caller::stranger()));
+            }
+            Err(error) => {
+                tracing::warn!("admin.http cannot accept: {error}");
+                sleep(REST).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection<S>(stream: S, control: Shared, caller: Caller)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let service = service_fn(move |request| {
+        let (control, caller) = (control.clone(), caller.clone());
+        async move { Ok::<_, std::convert::Infallible>(handler::handle(request, &control, &caller).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    // What went wrong with one admin client concerns that client only.
+    let _ = connection.await;
+}

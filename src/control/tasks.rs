@@ -1,0 +1,60 @@
+//! The tasks that run beside the admin API on control's thread.
+
+use std::time::Duration;
+
+use tokio::{
+    task::spawn_local,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{Shared, clock, configs, probe, resolve};
+
+/// How long failures are gathered before they are looked at: a storm must not keep control busy.
+const GATHER: Duration = Duration::from_millis(10);
+/// How long the timer sleeps at most, so that a wall clock that is set is noticed.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// Starts them all.
+pub fn start(control: &Shared) {
+    spawn_local(keep_time(control.clone()));
+    spawn_local(read_every_second(control.clone()));
+    spawn_local(look_after_failures(control.clone()));
+    spawn_local(probe::keep_probing(control.clone()));
+    spawn_local(resolve::keep_resolving(control.clone()));
+    spawn_local(configs::watch(control.clone()));
+}
+
+/// Lets time act whenever the model says that it will.
+async fn keep_time(control: Shared) {
+    let mut changes = control.borrow().changes();
+    loop {
+        let now = clock::now();
+        let due = control.borrow().model.deadline(now);
+        let pause = due.map_or(SLEEP_MAX, |due| due.since(now).duration().min(SLEEP_MAX));
+        tokio::select! {
+            () = sleep(pause) => {}
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+        if due.is_some_and(|due| due <= clock::now()) {
+            control.borrow_mut().tick();
+        }
+    }
+}
+
+async fn read_every_second(control: Shared) {
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        control.borrow_mut().every_second();
+    }
+}
+
+async fn look_after_failures(control: Shared) {
+    let failures = control.borrow().place.failures.clone();
+    loop {
+        failures.notified().await;
+        control.borrow_mut().look_for_failing();
+        sleep(GATHER).await;
+    }
+}
