@@ -1,4 +1,47 @@
 //! lbd: the edge proxy that ships releases.
+//!
+//! It stands between clients and the pools of a service, shifts traffic between them, keeps each user
+//! on one side, and is driven live through an admin socket by `lbctl`.
+//!
+//! # The parts
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`model`] | pure: what lbd knows and decides; time and chance are arguments |
+//! | [`config`] | a file's text → checked settings, or every mistake at once |
+//! | [`edge`] | workers, sockets, connections; judges each request's head |
+//! | [`proxy`] | the request path over model values, on pingora |
+//! | [`view`] | the one published value: control stores it, workers load it once per request |
+//! | [`tally`] | counters with one writer each: workers record, control reads |
+//! | [`control`] | the single writer: orders, state, probes, reload, admin API |
+//! | [`observe`] | access log and metrics |
+//! | [`api`] | the admin API as one table, and what goes over the wire |
+//! | [`cli`] | `lbctl`: grammar → request; reply → text or JSON |
+//!
+//! # The flows
+//!
+//! **A request**: `edge::connection` reads and judges the head → `proxy::full` loads the view →
+//! `model::decide` picks the pool → `proxy::choose` the endpoint → pingora carries it → the worker's
+//! own tally counts it.
+//!
+//! **A command**: `lbctl` → `control::server` (who is it?) → `control::handler` (what is it?) →
+//! `Control::order` → `Model::handle` thinks out a step → the store writes it → the view is published →
+//! the reply. A rollback is published first and written after.
+//!
+//! **A sight**: a probe, a failing endpoint, a resolved name → `Model::observe` → if it changes who is
+//! fit to serve, the view is published.
+//!
+//! `proxy` and `control` never import each other: they meet in `view` and `tally`. Only `edge` and
+//! `proxy` name pingora. `tests/laws.rs` holds the code to that.
+
+#![warn(missing_docs)]
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+// The model is held to them; see src/model/mod.rs.
+#![allow(clippy::disallowed_methods)]
+
 pub mod api;
 pub mod cli;
 pub mod config;

@@ -3,7 +3,10 @@
 //! Control stores a whole new [`View`]; workers load it once per request. A request keeps what it
 //! loaded through its retries, the next request on the same connection sees the new one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    ops::Deref,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 
@@ -75,23 +78,35 @@ impl Published {
 #[derive(Debug)]
 pub struct Reader {
     published: Arc<Published>,
-    local: Mutex<Arc<Arc<View>>>,
+    local: Mutex<Arc<LocalView>>,
+}
+
+/// A worker's own reference to a view.
+#[derive(Debug)]
+pub struct LocalView(Arc<View>);
+
+impl Deref for LocalView {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.0
+    }
 }
 
 impl Reader {
     /// A handle on what is published there.
     pub fn new(published: Arc<Published>) -> Self {
-        let local = Mutex::new(Arc::new(published.load()));
+        let local = Mutex::new(Arc::new(LocalView(published.load())));
         Self { published, local }
     }
 
     /// The view in force.
-    pub fn current(&self) -> Arc<Arc<View>> {
+    pub fn current(&self) -> Arc<LocalView> {
         let latest = self.published.0.load();
         // Only this worker's requests take the lock, one at a time on its thread.
         let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(local.as_ref(), &latest) {
-            *local = Arc::new(Arc::clone(&latest));
+        if !Arc::ptr_eq(&local.0, &latest) {
+            *local = Arc::new(LocalView(Arc::clone(&latest)));
         }
         Arc::clone(&local)
     }

@@ -52,9 +52,10 @@ fn operation(op: Op, spec: &Spec, schemas: &mut SchemaGenerator) -> Value {
             },
         },
     });
-    if let Some(body) = spec.body {
+    if let (Some(body), Some(operation)) = (spec.body, operation.as_object_mut()) {
         let schema = body(schemas);
-        operation["requestBody"] = json!({ "content": { "application/json": { "schema": schema } } });
+        let body = json!({ "content": { "application/json": { "schema": schema } } });
+        operation.insert("requestBody".into(), body);
     }
     operation
 }

@@ -1,5 +1,7 @@
 //! Where a user goes, and why.
 
+#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot"))]
+
 use crate::{
     api::types::{ExplainBody, Explained, Move},
     model::{

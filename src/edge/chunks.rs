@@ -3,6 +3,8 @@
 //! Only the framing is followed; the bytes go on as they are. CRLF ends every line, sizes are plain
 //! hexadecimal digits, and trailers are bounded.
 
+#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes are bounded by the bytes' own length"))]
+
 /// The longest chunk-size line or trailer section, in bytes.
 const LINE_MAX: u32 = 8 * 1024;
 

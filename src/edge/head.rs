@@ -4,6 +4,8 @@
 //! differently is how requests are smuggled. pingora parses the same bytes again afterwards; nothing
 //! reaches it that this module finds ambiguous.
 
+#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes are bounded by the bytes' own length"))]
+
 /// How many headers a request may have.
 pub const HEADERS_MAX: usize = 100;
 

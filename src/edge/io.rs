@@ -5,6 +5,8 @@
 //! requests are answered in order, and pingora's probe for a client that left sees only that.
 //! Writes are gathered until they are flushed. Waiting has a deadline ([`Client`]).
 
+#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "what is handed out is bounded by what was read"))]
+
 use std::{
     fmt,
     io::{self, IoSlice},

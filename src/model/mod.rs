@@ -8,6 +8,8 @@
 //! - [`decide`] takes the published [`Snapshot`], the [`Facts`] of one request and a [`Draw`], and says
 //!   which pool serves it. Workers call it for every request.
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod address;
 pub mod blame;
 pub mod bucket;

@@ -1,5 +1,7 @@
 //! The published state: everything a worker needs to decide, immutable, one value.
 
+#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot"))]
+
 use std::sync::Arc;
 
 use ipnet::IpNet;

@@ -1,5 +1,7 @@
 //! The shares of a service's pools. They always sum to the whole.
 
+#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes run over the same shares"))]
+
 use serde::{Deserialize, Serialize};
 
 use super::{

@@ -113,7 +113,8 @@ impl Model {
 
     /// Lets suspended endpoints back whose time is served. True if there were any.
     pub fn release(&mut self, now: Moment) -> bool {
-        self.health.values_mut().fold(false, |any, health| health.release(now) || any)
+        // All of them, not only the first: no short cut here.
+        self.health.values_mut().filter_map(|health| health.release(now).then_some(())).count() > 0
     }
 
     /// When [`Input::Tick`] or [`Model::release`] will next have something to do.

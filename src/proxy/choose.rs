@@ -1,5 +1,7 @@
 //! Chooses the endpoint for an attempt: in the pool that was decided on, or in one that steps in.
 
+#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot"))]
+
 use crate::{
     model::{Draw, health::Standing, settings::Balance, snapshot},
     tally::EndpointTally,

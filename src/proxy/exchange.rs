@@ -1,5 +1,7 @@
 //! What a request's hooks hand on to each other: pingora's per-request context.
 
+#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot"))]
+
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use http::HeaderValue;
@@ -11,7 +13,7 @@ use super::{
 use crate::{
     model::{Blame, Placement, snapshot},
     tally::{EndpointTally, PoolTally},
-    view::{ServiceView, View},
+    view::{LocalView, ServiceView, View},
 };
 
 /// One request from its head to its last byte.
@@ -26,7 +28,7 @@ pub struct Exchange {
     /// Who sent it, after trusted proxies.
     pub address: Option<IpAddr>,
     /// The view that it keeps.
-    pub view: Option<Arc<Arc<View>>>,
+    pub view: Option<Arc<LocalView>>,
     /// The service, by index, if one was found.
     pub service: Option<usize>,
     /// Where it belongs.

@@ -3,11 +3,13 @@
 //! Hooks are thin: they read facts, call the plain functions beside this file, and put into pingora's
 //! types what those say. Work-arounds for pingora's holes say which one they close.
 
+#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot"))]
+
 use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, Version, header};
 use pingora_core::{
     Error, ErrorSource, ErrorType, Result,
     modules::http::HttpModules,
@@ -209,6 +211,13 @@ impl ProxyHttp for Full {
         }
         if response.status.is_informational() {
             return Ok(());
+        }
+        response.set_version(Version::HTTP_11);
+        if session.req_header().version == Version::HTTP_10
+            && response.remove_header(&header::TRANSFER_ENCODING).is_some()
+        {
+            // Such a client knows no chunks: the end of the connection ends the body.
+            session.set_keepalive(None);
         }
         headers::to_client(response, &exchange.id, exchange.placement.and_then(|p| p.new_id))
     }

@@ -1,5 +1,7 @@
 //! Counters by pool and by endpoint, a cell for each worker.
 
+#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes are bounded by the arrays' own lengths"))]
+
 use std::sync::{
     OnceLock,
     atomic::{AtomicU64, Ordering::Relaxed},

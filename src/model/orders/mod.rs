@@ -4,3 +4,6 @@ mod cohort;
 mod endpoint;
 mod maintenance;
 mod split;
+
+#[cfg(test)]
+mod tests;

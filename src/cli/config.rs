@@ -1,0 +1,204 @@
+//! `config check`, `diff`, `reload` and `show`.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{
+    call::Call,
+    change,
+    exit::Trouble,
+    grammar::Config,
+    session::Session,
+    table::{Side::Left, Table},
+};
+use crate::{
+    api::{
+        Op,
+        types::{ConfigDiff, ConfigShown, Nothing, Reloaded},
+    },
+    model::{Changed, Settings},
+};
+
+/// Does what was typed.
+///
+/// # Errors
+///
+/// As for [`super::client::Client::call`]; for `check` if the file is not good.
+pub async fn run(session: &mut Session<'_>, verb: Config) -> Result<(), Trouble> {
+    match verb {
+        Config::Check { file } => check(session, &file),
+        Config::Diff => diff(session).await,
+        Config::Reload { reset_runtime } => {
+            let reloaded = reload(session, reset_runtime).await?;
+            print(session, &reloaded)
+        }
+        Config::Show => show(session).await,
+    }
+}
+
+/// What a good file holds.
+#[derive(Serialize)]
+struct Good {
+    file: String,
+    services: usize,
+    listeners: usize,
+}
+
+impl Good {
+    fn new(file: &Path, settings: &Settings) -> Self {
+        let (services, listeners) = (settings.service.len(), settings.listener.len());
+        Self {
+            file: file.display().to_string(),
+            services,
+            listeners,
+        }
+    }
+
+    fn line(&self) -> String {
+        let plural = |count: usize, name: &str| match count {
+            1 => format!("1 {name}"),
+            count => format!("{count} {name}s"),
+        };
+        let (services, listeners) = (
+            plural(self.services, "service"),
+            plural(self.listeners, "listener"),
+        );
+        format!("{} is good: {services}, {listeners}", self.file)
+    }
+}
+
+fn check(session: &mut Session<'_>, file: &Path) -> Result<(), Trouble> {
+    match crate::config::load(file) {
+        Ok(loaded) => {
+            let good = Good::new(file, &loaded.settings);
+            session.out.json(&good)?;
+            session.out.lines([good.line()])
+        }
+        Err(problems) => {
+            session.out.json(&problems)?;
+            Err(Trouble::Usage {
+                problem: problems.to_string(),
+                hint: "",
+            })
+        }
+    }
+}
+
+async fn diff(session: &mut Session<'_>) -> Result<(), Trouble> {
+    let diff: ConfigDiff = session.show(&Call::new(Op::DiffConfig)).await?.read()?;
+    let lines = match diff.differences.is_empty() {
+        true => vec!["runtime is what the file says".into()],
+        false => differences(&diff).lines(session.out.paint),
+    };
+    session.out.lines(lines)
+}
+
+fn differences(diff: &ConfigDiff) -> Table {
+    let mut table = Table::new(0, &[("KEY", Left), ("FILE", Left), ("RUNTIME", Left)]);
+    for difference in &diff.differences {
+        let (file, runtime) = (difference.file.clone(), difference.runtime.clone());
+        table.row([difference.key.clone().into(), file.into(), runtime.into()]);
+    }
+    table
+}
+
+async fn reload(session: &mut Session<'_>, reset: bool) -> Result<Reloaded, Trouble> {
+    let call = Call::new(Op::ReloadConfig)
+        .body(&Nothing {})?
+        .on(&session.terms);
+    let mut reloaded: Reloaded = session.client.call(&call).await?.read()?;
+    if reset {
+        // Nobody may come between: the reset is based on what the reload has made.
+        if session.terms.if_revision.is_some() {
+            session.terms.if_revision = Some(reloaded.changed.revision);
+        }
+        let call = Call::new(Op::ResetRuntime)
+            .body(&Nothing {})?
+            .on(&session.terms);
+        let changed: Changed = session.client.call(&call).await?.read()?;
+        reloaded.changed = joined(reloaded.changed, changed);
+    }
+    Ok(reloaded)
+}
+
+/// Two changes as one.
+fn joined(mut first: Changed, second: Changed) -> Changed {
+    if second.changed && !first.changed {
+        first.summary.clear();
+    }
+    if second.changed || !first.changed {
+        first.summary.extend(second.summary);
+    }
+    first.revision = second.revision;
+    first.changed |= second.changed;
+    first.splits.extend(second.splits);
+    first.warnings.extend(second.warnings);
+    first
+}
+
+fn print(session: &mut Session<'_>, reloaded: &Reloaded) -> Result<(), Trouble> {
+    session.out.json(reloaded)?;
+    change::print(&mut session.out, &reloaded.changed)?;
+    let keys = reloaded.needs_restart.iter();
+    session
+        .out
+        .lines(keys.map(|key| format!("{key} takes effect with the next restart")))
+}
+
+async fn show(session: &mut Session<'_>) -> Result<(), Trouble> {
+    let shown: ConfigShown = session.show(&Call::new(Op::ShowConfig)).await?.read()?;
+    session.out.lines([
+        format!("# {} with every default", shown.file).as_str(),
+        shown.effective.trim_end(),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Revision;
+
+    fn changed(revision: u64, changed: bool, summary: &str) -> Changed {
+        let (revision, summary) = (Revision(revision), vec![summary.into()]);
+        Changed {
+            revision,
+            changed,
+            summary,
+            ..Changed::default()
+        }
+    }
+
+    #[test]
+    fn a_reload_and_a_reset_are_told_as_one() {
+        for (first, second, told) in [
+            (
+                changed(5, true, "a"),
+                changed(6, true, "b"),
+                "a, revision 6|b, revision 6",
+            ),
+            (
+                changed(5, false, "a"),
+                changed(6, true, "b"),
+                "b, revision 6",
+            ),
+            (
+                changed(5, true, "a"),
+                changed(5, false, "b"),
+                "a, revision 5",
+            ),
+        ] {
+            assert_eq!(change::lines(&joined(first, second)).join("|"), told);
+        }
+    }
+
+    #[test]
+    fn a_good_file_is_counted() {
+        let good = Good {
+            file: "x.toml".into(),
+            services: 2,
+            listeners: 1,
+        };
+        assert_eq!(good.line(), "x.toml is good: 2 services, 1 listener");
+    }
+}

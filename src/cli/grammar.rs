@@ -1,0 +1,467 @@
+//! What can be typed. Types only: every value is checked here, so that nothing later parses a text.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use ipnet::IpNet;
+
+use super::{
+    complete::{endpoint_names, pool_names, service_names},
+    moment::Until,
+    values::{Secret, header, interval, network},
+};
+use crate::model::{Address, Millis, PoolName, ServiceName, Share};
+
+/// Where the daemon listens, if not told otherwise.
+pub const SOCKET: &str = "/run/lbd/admin.sock";
+/// The environment variable that tells otherwise.
+pub const SOCKET_VARIABLE: &str = "LBCTL_SOCKET";
+/// The file that the daemon reads, if not told otherwise.
+pub const CONFIG_FILE: &str = "/etc/lbd/lbd.toml";
+
+/// Operates lbd, the edge proxy for blue/green releases.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lbctl",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What holds for every verb.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What holds for every verb.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
+pub struct Globals {
+    /// The daemon's admin socket
+    #[arg(long, global = true, env = SOCKET_VARIABLE, hide_env_values = true)]
+    #[arg(value_name = "PATH", default_value = SOCKET, value_hint = ValueHint::FilePath)]
+    pub socket: PathBuf,
+    /// Give up after this time [default: 10s for a reply, 60s for --wait]
+    #[arg(long, global = true, value_name = "SPAN")]
+    pub timeout: Option<Millis>,
+    /// Print the daemon's reply as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing on success
+    #[arg(long, global = true, conflicts_with = "json")]
+    pub quiet: bool,
+    /// Use no colour; so does a non-empty NO_COLOR, and output to a file or pipe
+    #[arg(long, global = true)]
+    pub no_color: bool,
+    /// Why, for the journal (verbs that change something)
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Check and answer, change nothing (verbs that change something)
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+    /// Refuse unless this revision is in force (verbs that change something)
+    #[arg(long, global = true, value_name = "N")]
+    pub if_revision: Option<u64>,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show what is in force and what is happening
+    #[command(after_help = "Examples:\n  lbctl status\n  lbctl status app -w --interval 2s")]
+    Status(StatusArgs),
+    /// Give a pool a percentage of the traffic, or show the percentages
+    #[command(after_help = "Examples:
+  lbctl weight green 25 --reason 'canary of release 7'
+  lbctl weight green 50 --service api --for 10m")]
+    Weight(WeightArgs),
+    /// Give a pool all traffic at once
+    #[command(
+        after_help = "Examples:\n  lbctl switch green\n  lbctl switch green --service api --dry-run"
+    )]
+    Switch(SwitchArgs),
+    /// Give all traffic back to the baselines; always allowed, safe to repeat
+    #[command(after_help = "Examples:
+  lbctl rollback --reason 'checkout fails'
+  lbctl rollback --ramp 30s --wait")]
+    Rollback(RollbackArgs),
+    /// Answer 503 with a page instead of forwarding
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  lbctl maintenance on --for 2h --message 'Back at noon'
+  lbctl maintenance off"
+    )]
+    Maintenance(Maintenance),
+    /// Change the endpoints of a pool without a reload
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  lbctl endpoint list green
+  lbctl endpoint drain green 10.0.0.7:9001 --wait"
+    )]
+    Endpoint(Endpoint),
+    /// Name users who always or never go to a pool
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  lbctl cohort add green alice bob
+  lbctl cohort list green"
+    )]
+    Cohort(Cohort),
+    /// Say which pool a user goes to, and why
+    #[command(after_help = "Examples:
+  lbctl explain --user alice --service app
+  lbctl explain --header 'Cookie: uid=alice' --path /account")]
+    Explain(ExplainArgs),
+    /// Show the journal: who changed what, when and why
+    #[command(after_help = "Examples:\n  lbctl events --since 1h\n  lbctl events -f --json")]
+    Events(EventsArgs),
+    /// Check, compare, load or show the config
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  lbctl config check /etc/lbd/lbd.toml
+  lbctl config reload --reason 'new endpoint for api'"
+    )]
+    Config(Config),
+    /// Show the releases of lbctl and of the running daemon
+    #[command(after_help = "Examples:\n  lbctl version\n  lbctl version --json")]
+    Version,
+    /// Print the script that completes lbctl in a shell, with the daemon's own names
+    #[command(after_help = "Examples:
+  lbctl completion bash > /etc/bash_completion.d/lbctl
+  lbctl completion fish > ~/.config/fish/completions/lbctl.fish")]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    #[command(
+        after_help = "Examples:\n  lbctl man > /usr/share/man/man1/lbctl.1\n  lbctl man | man -l -"
+    )]
+    Man,
+}
+
+impl Verb {
+    /// Whether it asks the daemon for a change, so that --dry-run and the like mean something.
+    pub fn changes(&self) -> bool {
+        match self {
+            Self::Weight(args) => args.percent.is_some(),
+            Self::Switch(_) | Self::Rollback(_) => true,
+            Self::Maintenance(verb) => !matches!(verb, Maintenance::Status),
+            Self::Endpoint(verb) => !matches!(verb, Endpoint::List { .. }),
+            Self::Cohort(verb) => !matches!(verb, Cohort::List { .. }),
+            Self::Config(verb) => matches!(verb, Config::Reload { .. }),
+            Self::Status(_)
+            | Self::Explain(_)
+            | Self::Events(_)
+            | Self::Version
+            | Self::Completion { .. }
+            | Self::Man => false,
+        }
+    }
+}
+
+/// Which services a verb is limited to.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Services {
+    /// Only this service; may be given several times
+    #[arg(long = "service", value_name = "SERVICE", add = service_names())]
+    pub names: Vec<ServiceName>,
+}
+
+/// `status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// Only this service
+    #[arg(add = service_names())]
+    pub service: Option<ServiceName>,
+    /// Show it again and again
+    #[arg(short, long)]
+    pub watch: bool,
+    /// How often
+    #[arg(long, value_name = "SPAN", default_value = "1s")]
+    #[arg(value_parser = interval, requires = "watch")]
+    pub interval: Millis,
+}
+
+/// `weight`.
+#[derive(Args, Debug)]
+pub struct WeightArgs {
+    /// The pool
+    #[arg(add = pool_names())]
+    pub pool: Option<PoolName>,
+    /// Its percentage, as in 25 or 0.5%; without it, what is in force is shown
+    #[arg(allow_hyphen_values = true)]
+    pub percent: Option<Share>,
+    /// Which services.
+    #[command(flatten)]
+    pub services: Services,
+    /// Return to what was before after this time
+    #[arg(long = "for", value_name = "SPAN", requires = "percent")]
+    pub span: Option<Millis>,
+}
+
+/// `switch`.
+#[derive(Args, Debug)]
+pub struct SwitchArgs {
+    /// The pool
+    #[arg(add = pool_names())]
+    pub pool: PoolName,
+    /// Which services.
+    #[command(flatten)]
+    pub services: Services,
+}
+
+/// `rollback`.
+#[derive(Args, Debug)]
+pub struct RollbackArgs {
+    /// Which services.
+    #[command(flatten)]
+    pub services: Services,
+    /// Go down in steps over this time
+    #[arg(long, value_name = "SPAN")]
+    pub ramp: Option<Millis>,
+    /// Wait until the last step is done [default --timeout: the ramp and 60s]
+    #[arg(long, requires = "ramp")]
+    pub wait: bool,
+}
+
+/// `maintenance`.
+#[derive(Debug, Subcommand)]
+pub enum Maintenance {
+    /// Begin maintenance, or change its terms
+    #[command(after_help = "Examples:
+  lbctl maintenance on --until 04:00 --message 'Back at four'
+  lbctl maintenance on --service app --for 2h --allow 10.0.0.0/8 --secret")]
+    On(MaintenanceOn),
+    /// End maintenance
+    #[command(
+        after_help = "Examples:\n  lbctl maintenance off\n  lbctl maintenance off --service app"
+    )]
+    Off(Services),
+    /// Show which maintenance is on
+    #[command(
+        after_help = "Examples:\n  lbctl maintenance status\n  lbctl maintenance status --json"
+    )]
+    Status,
+}
+
+/// `maintenance on`.
+#[derive(Args, Debug)]
+pub struct MaintenanceOn {
+    /// Which services.
+    #[command(flatten)]
+    pub services: Services,
+    /// How long it lasts
+    #[arg(long = "for", value_name = "SPAN", conflicts_with = "until")]
+    pub span: Option<Millis>,
+    /// When it ends: "HH:MM", "YYYY-MM-DD HH:MM" (local time) or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<Until>,
+    /// What the page says
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// A client network that passes; may be given several times
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    pub allow: Vec<IpNet>,
+    /// Make a link that lets its bearer pass, with this secret or a random one
+    #[arg(long, value_name = "SECRET")]
+    pub secret: Option<Option<Secret>>,
+}
+
+/// `endpoint`.
+#[derive(Debug, Subcommand)]
+pub enum Endpoint {
+    /// List the endpoints of a pool
+    #[command(after_help = "Examples:
+  lbctl endpoint list green
+  lbctl endpoint list green --service api --json")]
+    List {
+        /// The pool
+        #[arg(add = pool_names())]
+        pool: PoolName,
+        /// Which services.
+        #[command(flatten)]
+        services: Services,
+    },
+    /// Add an endpoint to a pool
+    #[command(after_help = "Examples:
+  lbctl endpoint add green 10.0.0.8:9001
+  lbctl endpoint add green app.internal:9001 --service api --weight 2")]
+    Add {
+        /// Which endpoint.
+        #[command(flatten)]
+        which: Which,
+        /// Its weight inside the pool, 1 to 1000
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+        weight: Option<u16>,
+    },
+    /// Take an endpoint out of its pool for good
+    #[command(after_help = "Examples:
+  lbctl endpoint remove green 10.0.0.8:9001
+  lbctl endpoint remove green 10.0.0.8:9001 --wait --timeout 5m")]
+    Remove {
+        /// Which endpoint.
+        #[command(flatten)]
+        which: Which,
+        /// Drain it and wait for its running requests first
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Give an endpoint no new requests; it is still probed
+    #[command(after_help = "Examples:
+  lbctl endpoint drain green 10.0.0.8:9001
+  lbctl endpoint drain green 10.0.0.8:9001 --wait --timeout 2m")]
+    Drain(Leaving),
+    /// Take an endpoint out of use; it is not probed
+    #[command(after_help = "Examples:
+  lbctl endpoint maint green 10.0.0.8:9001 --reason 'kernel update'
+  lbctl endpoint maint green unix:/run/app.sock --wait")]
+    Maint(Leaving),
+    /// Put an endpoint in use
+    #[command(after_help = "Examples:
+  lbctl endpoint ready green 10.0.0.8:9001
+  lbctl endpoint ready green 10.0.0.8:9001 --service api")]
+    Ready(Which),
+}
+
+/// An endpoint that goes out of use.
+#[derive(Args, Debug)]
+pub struct Leaving {
+    /// Which endpoint.
+    #[command(flatten)]
+    pub which: Which,
+    /// Wait until its running requests are done
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Which endpoint.
+#[derive(Args, Clone, Debug)]
+pub struct Which {
+    /// The pool
+    #[arg(add = pool_names())]
+    pub pool: PoolName,
+    /// The endpoint: HOST:PORT, IP:PORT, [IPv6]:PORT or unix:/path
+    #[arg(add = endpoint_names())]
+    pub address: Address,
+    /// Which services.
+    #[command(flatten)]
+    pub services: Services,
+}
+
+/// `cohort`.
+#[derive(Debug, Subcommand)]
+pub enum Cohort {
+    /// List the users of a pool's two lists
+    #[command(
+        after_help = "Examples:\n  lbctl cohort list green\n  lbctl cohort list green --json"
+    )]
+    List {
+        /// The pool
+        #[arg(add = pool_names())]
+        pool: PoolName,
+    },
+    /// Put users on a list
+    #[command(after_help = "Examples:
+  lbctl cohort add green alice bob
+  lbctl cohort add green - --deny < users.txt")]
+    Add(CohortArgs),
+    /// Take users off a list
+    #[command(after_help = "Examples:
+  lbctl cohort remove green alice
+  lbctl cohort remove green alice --deny")]
+    Remove(CohortArgs),
+}
+
+/// `cohort add` and `cohort remove`.
+#[derive(Args, Debug)]
+pub struct CohortArgs {
+    /// The pool
+    #[arg(add = pool_names())]
+    pub pool: PoolName,
+    /// The users' ids; - reads them from standard input, one a line
+    #[arg(value_name = "ID", required = true)]
+    pub users: Vec<String>,
+    /// The list of those who never go to the pool, instead of those who always do
+    #[arg(long)]
+    pub deny: bool,
+}
+
+/// `explain`.
+#[derive(Args, Debug)]
+#[group(id = "whom", required = true, multiple = true, args = ["user", "header", "client", "path"])]
+pub struct ExplainArgs {
+    /// The user's id
+    #[arg(long, value_name = "ID", conflicts_with_all = ["header", "client", "path"])]
+    pub user: Option<String>,
+    /// A header of the request; may be given several times
+    #[arg(long, value_name = "K: V", value_parser = header)]
+    pub header: Vec<(String, String)>,
+    /// The client's address
+    #[arg(long, value_name = "IP")]
+    pub client: Option<IpAddr>,
+    /// Path and query of the request
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<String>,
+    /// Which services.
+    #[command(flatten)]
+    pub services: Services,
+}
+
+/// `events`.
+#[derive(Args, Debug)]
+pub struct EventsArgs {
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only events of this last span of time
+    #[arg(long, value_name = "SPAN")]
+    pub since: Option<Millis>,
+    /// At most so many, the latest [default: 20, or with --since all]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+/// `config`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Check a config file; needs no daemon
+    #[command(after_help = "Examples:\n  lbctl config check\n  lbctl config check ./lbd.toml")]
+    Check {
+        /// The file
+        #[arg(default_value = CONFIG_FILE, value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Show where runtime differs from the file
+    #[command(after_help = "Examples:\n  lbctl config diff\n  lbctl config diff --json")]
+    Diff,
+    /// Load the config file again, all or nothing
+    #[command(after_help = "Examples:
+  lbctl config reload --dry-run
+  lbctl config reload --reset-runtime --reason 'back to the file'")]
+    Reload {
+        /// Then return weights, baselines and endpoints to what the file says
+        #[arg(long)]
+        reset_runtime: bool,
+    },
+    /// Show the config in force with every default
+    #[command(after_help = "Examples:\n  lbctl config show\n  lbctl config show --json")]
+    Show,
+}
+
+/// A shell that can be completed in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Shell {
+    /// GNU Bash.
+    Bash,
+    /// Z shell.
+    Zsh,
+    /// fish.
+    Fish,
+}

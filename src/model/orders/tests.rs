@@ -1,0 +1,406 @@
+//! What orders make of the state, as tables and as laws over random orders.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use crate::{
+    config,
+    model::{
+        Actor, Address, Changed, Command, Commit, Input, Millis, Model, Moment, Order, PoolName, Refusal, Revision,
+        ServiceName, Settings, Share, Split, State, Step,
+        cohort::List,
+        command::{CohortAction, EndpointAction},
+        health::AdminState,
+        maintenance::Maintenance,
+    },
+};
+
+const FILE: &str = r#"
+[listener.http]
+address = "127.0.0.1:0"
+[service.api]
+paths = ["/api"]
+[service.api.pool.blue]
+endpoints = ["127.0.0.1:1"]
+[service.api.pool.green]
+endpoints = ["127.0.0.1:2", "127.0.0.1:3"]
+weight = 0
+[service.web.pool.blue]
+endpoints = ["127.0.0.1:4"]
+[service.web.pool.green]
+endpoints = ["127.0.0.1:3"]
+weight = 0
+[service.docs]
+paths = ["/docs"]
+[service.docs.pool.only]
+endpoints = ["127.0.0.1:6"]
+"#;
+
+fn settings(text: &str) -> Arc<Settings> {
+    let none = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    Arc::new(config::check(text, &none).unwrap())
+}
+
+fn model() -> Model {
+    Model::new(settings(FILE), None)
+}
+
+fn pool(name: &str) -> PoolName {
+    name.parse().unwrap()
+}
+
+fn service(name: &str) -> ServiceName {
+    name.parse().unwrap()
+}
+
+fn order(command: Command) -> Input {
+    Input::Order(Order { actor: Actor::lbd(), reason: Some("test".into()), if_revision: None, command })
+}
+
+fn weight(at: &str, share: &str) -> Command {
+    Command::Weight {
+        pool: pool(at),
+        share: share.parse().unwrap(),
+        services: Vec::new(),
+        span: None,
+        verb: "weight",
+    }
+}
+
+fn rollback(ramp: Option<Millis>) -> Command {
+    Command::Rollback { services: Vec::new(), ramp }
+}
+
+fn endpoint(at: &str, address: &str, action: EndpointAction) -> Command {
+    Command::Endpoint { pool: pool(at), address: address.parse().unwrap(), services: Vec::new(), action }
+}
+
+fn maintenance(until: Option<u64>) -> Command {
+    let maintenance =
+        Maintenance { since: Moment(0), until: until.map(Moment), message: None, allow: vec![], secret: None };
+    Command::MaintenanceOn { services: Vec::new(), maintenance }
+}
+
+impl Model {
+    fn does(&mut self, at: u64, input: Input) -> Changed {
+        let Step { settings, state, reply, .. } = self.handle(Moment(at), input).unwrap();
+        self.adopt(settings, state);
+        reply
+    }
+
+    fn refuses(&self, command: Command) -> Refusal {
+        self.handle(Moment(0), order(command)).unwrap_err()
+    }
+
+    fn share(&self, of: &str, at: &str) -> String {
+        self.state.services[&service(of)].split.share(&pool(at)).to_string()
+    }
+}
+
+#[test]
+fn a_weight_acts_on_every_service_with_the_pool_in_one_revision() {
+    let mut model = model();
+    let reply = model.does(0, order(weight("green", "25")));
+    assert_eq!((reply.revision, reply.changed), (Revision(2), true));
+    assert_eq!(reply.summary, ["green 0% → 25% (blue 100% → 75%)"]);
+    assert_eq!((model.share("api", "green"), model.share("web", "green")), ("25%".into(), "25%".into()));
+    assert_eq!(model.share("docs", "only"), "100%");
+    let again = model.does(0, order(weight("green", "25")));
+    assert_eq!((again.revision, again.changed), (Revision(2), false));
+    assert_eq!(again.summary, ["green stays at 25%"]);
+}
+
+#[test]
+fn services_that_differ_are_told_apart() {
+    let mut model = model();
+    let only = Command::Weight {
+        pool: pool("green"),
+        share: "10".parse().unwrap(),
+        services: vec![service("web")],
+        span: None,
+        verb: "weight",
+    };
+    model.does(0, order(only));
+    let reply = model.does(0, order(weight("green", "25")));
+    assert_eq!(
+        reply.summary,
+        ["api: green 0% → 25% (blue 100% → 75%)", "web: green 10% → 25% (blue 90% → 75%)"]
+    );
+}
+
+#[test]
+fn senseless_orders_are_refused_with_a_hint() {
+    let model = model();
+    let refusals = [
+        model.refuses(weight("red", "10")),
+        model.refuses(weight("only", "50")),
+        model.refuses(endpoint("green", "127.0.0.1:9", EndpointAction::Remove)),
+        model.refuses(endpoint("green", "127.0.0.1:9", EndpointAction::Add { weight: 1 })),
+        model.refuses(endpoint("only", "127.0.0.1:6", EndpointAction::Add { weight: 1 })),
+        model.refuses(endpoint("only", "127.0.0.1:7", EndpointAction::Add { weight: 0 })),
+        model.refuses(maintenance(Some(0))),
+        model.refuses(Command::MaintenanceOff { services: vec![service("nobody")] }),
+    ];
+    let codes: Vec<_> = refusals.iter().map(Refusal::code).collect();
+    assert_eq!(
+        codes,
+        [
+            "unknown_pool",
+            "nowhere_else",
+            "unknown_endpoint",
+            "ambiguous_service",
+            "endpoint_exists",
+            "senseless",
+            "senseless",
+            "unknown_service"
+        ]
+    );
+    assert!(refusals.iter().all(|r| !r.hint().is_empty()));
+}
+
+#[test]
+fn a_stale_revision_is_refused() {
+    let model = model();
+    let order = Order {
+        actor: Actor::lbd(),
+        reason: None,
+        if_revision: Some(Revision(7)),
+        command: weight("green", "5"),
+    };
+    let refusal = model.handle(Moment(0), Input::Order(order)).unwrap_err();
+    assert_eq!(refusal, Refusal::StaleRevision { asked: Revision(7), current: Revision(1) });
+}
+
+#[test]
+fn a_weight_for_a_time_returns_to_what_was_before_it() {
+    let mut model = model();
+    model.does(0, order(weight("green", "10")));
+    let timed = |share: &str, span| match weight("green", share) {
+        Command::Weight { pool, share, services, verb, .. } => {
+            order(Command::Weight { pool, share, services, verb, span: Some(Millis(span)) })
+        }
+        other => order(other),
+    };
+    model.does(1_000, timed("50", 5_000));
+    // A second timed weight moves the end, not the way back.
+    model.does(2_000, timed("60", 6_000));
+    assert_eq!(model.deadline(Moment(2_000)), Some(Moment(8_000)));
+    model.does(7_999, Input::Tick);
+    assert_eq!(model.share("web", "green"), "60%");
+    let reply = model.does(8_000, Input::Tick);
+    assert_eq!((model.share("web", "green"), reply.changed), ("10%".into(), true));
+    assert_eq!(model.deadline(Moment(8_000)), None);
+}
+
+#[test]
+fn a_rollback_is_published_first_is_idempotent_and_ends_what_would_undo_it() {
+    let mut model = model();
+    model.does(0, order(weight("green", "50")));
+    let timed = Command::Weight {
+        pool: pool("green"),
+        share: "0".parse().unwrap(),
+        services: Vec::new(),
+        span: Some(Millis(1_000)),
+        verb: "weight",
+    };
+    model.does(0, order(timed));
+    let step = model.handle(Moment(0), order(rollback(None))).unwrap();
+    assert_eq!(step.commit, Commit::LiveFirst, "the return to 50% is still to come, so this is a change");
+    model.adopt(step.settings, step.state);
+    model.does(2_000, Input::Tick);
+    assert_eq!(model.share("web", "green"), "0%");
+    let again = model.handle(Moment(0), order(rollback(None))).unwrap();
+    assert_eq!((again.commit, again.reply.changed, again.events.len()), (Commit::Nothing, false, 0));
+}
+
+#[test]
+fn a_ramp_goes_down_in_steps_and_any_weight_ends_it() {
+    let mut model = model();
+    model.does(0, order(weight("green", "100")));
+    model.does(0, order(rollback(Some(Millis(10_000)))));
+    assert_eq!(model.share("web", "green"), "100%");
+    let mut last = Share::WHOLE;
+    for at in (500..10_000).step_by(500) {
+        assert_eq!(model.deadline(Moment(at - 1)), Some(Moment(at)));
+        model.does(at, Input::Tick);
+        let now: Share = model.share("web", "green").parse().unwrap();
+        assert!(now < last);
+        last = now;
+    }
+    let mut other = model.clone();
+    other.does(9_600, order(weight("green", "30")));
+    other.does(10_000, Input::Tick);
+    assert_eq!(other.share("web", "green"), "30%");
+    model.does(10_000, Input::Tick);
+    assert_eq!(model.share("web", "green"), "0%");
+    assert_eq!(model.deadline(Moment(10_000)), None);
+}
+
+#[test]
+fn maintenance_begins_changes_and_ends_by_itself() {
+    let mut model = model();
+    model.does(5, order(maintenance(None)));
+    model.does(9, order(maintenance(Some(1_000))));
+    assert_eq!(model.state.maintenance.as_ref().unwrap().since, Moment(5));
+    assert!(model.snapshot().services.iter().all(|s| s.maintenance.is_some()));
+    let single = Command::MaintenanceOff { services: vec![service("web")] };
+    assert_eq!(model.refuses(single).code(), "senseless");
+    model.does(1_000, Input::Tick);
+    assert_eq!(model.state.maintenance, None);
+    let reply = model.does(1_001, order(Command::MaintenanceOff { services: Vec::new() }));
+    assert!(!reply.changed);
+}
+
+#[test]
+fn an_endpoint_is_changed_wherever_its_pool_has_it() {
+    let mut model = model();
+    model.does(0, order(endpoint("green", "127.0.0.1:3", EndpointAction::Set(AdminState::Drain))));
+    let states = |model: &Model| {
+        let drained = |s: &str| {
+            let list = &model.state.services[&service(s)].endpoints[&pool("green")];
+            list.iter().filter(|e| e.admin == AdminState::Drain).count()
+        };
+        (drained("api"), drained("web"))
+    };
+    assert_eq!(states(&model), (1, 1));
+    let reply = model.does(0, order(endpoint("green", "127.0.0.1:3", EndpointAction::Remove)));
+    assert_eq!(reply.warnings.len(), 1, "web's green pool is empty now: {:?}", reply.warnings);
+}
+
+#[test]
+fn cohorts_count_what_changed() {
+    let mut model = model();
+    let cohort = |users: &[&str], action| {
+        let users = users.iter().map(|u| Arc::from(*u)).collect();
+        order(Command::Cohort { pool: pool("green"), list: List::Allow, users, action })
+    };
+    let added = model.does(0, cohort(&["a", "b", "a"], CohortAction::Add));
+    assert_eq!(added.summary, ["2 users added to the allow list of green"]);
+    assert!(!model.does(0, cohort(&["a"], CohortAction::Add)).changed);
+    model.does(0, cohort(&["a", "b"], CohortAction::Remove));
+    assert_eq!(model.state.cohorts, model.state.cohorts.clone());
+    assert!(model.state.cohorts.of(&pool("green")).is_none());
+}
+
+#[test]
+fn a_runtime_value_yields_to_the_file_only_where_the_file_changed() {
+    let mut model = model();
+    model.does(0, order(weight("green", "30")));
+    model.does(0, order(endpoint("only", "127.0.0.1:7", EndpointAction::Add { weight: 1 })));
+    model.does(0, order(endpoint("blue", "127.0.0.1:1", EndpointAction::Set(AdminState::Maint))));
+    let reload = |model: &mut Model, text: &str| model.does(0, Input::Reloaded(settings(text), Actor::lbd()));
+    assert!(!reload(&mut model, FILE).changed);
+    // The file's weights of web change, api's do not; docs gets an endpoint, api loses one.
+    let edited = FILE
+        .replace("[\"127.0.0.1:3\"]\nweight = 0", "[\"127.0.0.1:3\"]\nweight = 5")
+        .replace("[\"127.0.0.1:6\"]", "[\"127.0.0.1:6\", \"127.0.0.1:8\"]")
+        .replace("\"127.0.0.1:2\", ", "")
+        .replace("[service.web.pool.blue]", "[service.web]\nbaseline = \"blue\"\n[service.web.pool.blue]");
+    assert!(reload(&mut model, &edited).changed);
+    assert_eq!((model.share("api", "green"), model.share("web", "green")), ("30%".into(), "5%".into()));
+    let listed = |s: &str, p: &str| {
+        let list = &model.state.services[&service(s)].endpoints[&pool(p)];
+        list.iter().map(|e| format!("{} {}", e.address, e.admin.as_str())).collect::<Vec<_>>()
+    };
+    assert_eq!(listed("docs", "only"), ["127.0.0.1:6 ready", "127.0.0.1:7 ready", "127.0.0.1:8 ready"]);
+    assert_eq!(listed("api", "green"), ["127.0.0.1:3 ready"]);
+    assert_eq!(listed("api", "blue"), ["127.0.0.1:1 maint"]);
+}
+
+#[test]
+fn a_new_pool_without_weight_leaves_the_runtime_split() {
+    let mut model = model();
+    model.does(0, order(weight("green", "30")));
+    let edited = format!("{FILE}[service.web.pool.red]\nendpoints = []\nweight = 0\n");
+    model.does(0, Input::Reloaded(settings(&edited), Actor::lbd()));
+    assert_eq!((model.share("web", "green"), model.share("web", "red")), ("30%".into(), "0%".into()));
+    // A pool that goes with its share leaves the file to decide.
+    let gone = FILE.replace("[service.web.pool.green]\nendpoints = [\"127.0.0.1:3\"]\nweight = 0\n", "");
+    model.does(0, Input::Reloaded(settings(&gone), Actor::lbd()));
+    assert_eq!(model.share("web", "blue"), "100%");
+}
+
+/// Any input, sensible or not, at moments that may lie anywhere.
+fn any_input() -> impl Strategy<Value = Input> {
+    let pools = prop::sample::select(vec!["blue", "green", "only", "red"]);
+    let addresses = prop::sample::select(vec!["127.0.0.1:1", "127.0.0.1:3", "127.0.0.1:9", "unix:/x"]);
+    let services = prop::collection::vec(prop::sample::select(vec!["api", "web", "docs", "x"]), 0..2)
+        .prop_map(|names| names.into_iter().map(service).collect::<Vec<_>>());
+    let span = prop::option::of((0u64..20_000).prop_map(Millis));
+    let weight = (pools.clone(), 0u16..=10_000, services.clone(), span.clone()).prop_map(
+        |(at, points, services, span)| Command::Weight {
+            pool: pool(at),
+            share: Share::from_basis_points(points),
+            services,
+            span,
+            verb: "weight",
+        },
+    );
+    let back = (services.clone(), span).prop_map(|(services, ramp)| Command::Rollback { services, ramp });
+    let page = (services.clone(), prop::option::of(0u64..100_000)).prop_map(|(services, until)| {
+        match maintenance(until) {
+            Command::MaintenanceOn { maintenance, .. } => Command::MaintenanceOn { services, maintenance },
+            other => other,
+        }
+    });
+    let off = services.clone().prop_map(|services| Command::MaintenanceOff { services });
+    let action = prop_oneof![
+        (0u16..3).prop_map(|weight| EndpointAction::Add { weight }),
+        Just(EndpointAction::Remove),
+        Just(EndpointAction::Set(AdminState::Drain)),
+        Just(EndpointAction::Set(AdminState::Ready)),
+    ];
+    let endpoint = (pools, addresses, services, action).prop_map(|(at, address, services, action)| {
+        Command::Endpoint { pool: pool(at), address: address.parse::<Address>().unwrap(), services, action }
+    });
+    prop_oneof![
+        4 => weight.prop_map(order),
+        2 => back.prop_map(order),
+        1 => page.prop_map(order),
+        1 => off.prop_map(order),
+        2 => endpoint.prop_map(order),
+        1 => Just(order(Command::ResetRuntime)),
+        1 => Just(Input::Reloaded(settings(FILE), Actor::lbd())),
+        3 => Just(Input::Tick),
+    ]
+}
+
+fn is_sound(state: &State) -> bool {
+    let whole = |split: &Split| Split::try_from(Vec::from(split.clone())).is_ok();
+    state.services.values().all(|s| {
+        whole(&s.split)
+            && s.split.has(&s.baseline)
+            && s.revert.as_ref().is_none_or(|r| whole(&r.split))
+            && s.ramp.as_ref().is_none_or(|r| whole(&r.from))
+    })
+}
+
+proptest! {
+    /// Whatever comes, in whatever order: shares stay whole, a refusal changes nothing, a change makes
+    /// the next revision, a state survives being written and read, and a replay ends in the same state.
+    #[test]
+    fn any_history_is_sound(history in prop::collection::vec((0u64..100_000, any_input()), 1..40)) {
+        let (mut model, mut replay) = (model(), model());
+        for (at, input) in history {
+            let before = model.state.clone();
+            match model.handle(Moment(at), input.clone()) {
+                Err(_) => prop_assert_eq!(&model.state, &before),
+                Ok(step) => {
+                    prop_assert_eq!(step.reply.changed, step.state != before);
+                    let expected = if step.reply.changed { before.revision.next() } else { before.revision };
+                    prop_assert_eq!(step.state.revision, expected);
+                    prop_assert_eq!(step.commit == Commit::Nothing, !step.reply.changed);
+                    model.adopt(step.settings, step.state);
+                }
+            }
+            prop_assert!(is_sound(&model.state));
+            let text = serde_json::to_string(&model.state).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<State>(&text).unwrap(), &model.state);
+            if let Ok(step) = replay.handle(Moment(at), input) {
+                replay.adopt(step.settings, step.state);
+            }
+        }
+        prop_assert_eq!(model.state, replay.state);
+    }
+}
