@@ -15,6 +15,7 @@
 //! | [`tally`] | counters with one writer each: workers record, control reads |
 //! | [`control`] | the single writer: orders, state, probes, reload, admin API |
 //! | [`observe`] | access log and metrics |
+//! | [`page`] | what lbd answers in its own name |
 //! | [`api`] | the admin API as one table, and what goes over the wire |
 //! | [`cli`] | `lbctl`: grammar → request; reply → text or JSON |
 //!
@@ -49,6 +50,7 @@ pub mod control;
 pub mod edge;
 pub mod model;
 pub mod observe;
+pub mod page;
 pub mod proxy;
 pub mod tally;
 pub mod view;

@@ -4,6 +4,7 @@
 //! loaded through its retries, the next request on the same connection sees the new one.
 
 use std::{
+    collections::BTreeMap,
     ops::Deref,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -11,9 +12,13 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    model::{Millis, Snapshot},
+    model::{
+        Millis, Snapshot,
+        settings::{Listener, Runtime},
+        units::ListenerName,
+    },
     observe::access_log::Sink,
-    proxy::page::Page,
+    page::Page,
     tally::{EndpointTally, PoolTally},
 };
 
@@ -26,6 +31,10 @@ pub struct View {
     pub services: Box<[ServiceView]>,
     /// Where answers are counted that no service was found for.
     pub unrouted: Arc<PoolTally>,
+    /// The listeners' settings.
+    pub listeners: BTreeMap<ListenerName, Arc<Listener>>,
+    /// Limits of the process.
+    pub runtime: Runtime,
     /// `Retry-After` of a maintenance without an end.
     pub retry_after: Millis,
 }

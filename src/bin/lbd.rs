@@ -98,10 +98,9 @@ async fn serve(flags: &Flags, settings: Arc<Settings>) -> anyhow::Result<()> {
         published: control.borrow().published(),
         failures,
         stop: stopping,
-        drain: settings.runtime.upgrade_drain,
-        connections_max: settings.runtime.max_connections.div_ceil(settings.runtime.workers),
+        workers: settings.runtime.workers,
     };
-    let workers = worker::start(settings.runtime.workers, &mut listeners, &common)?;
+    let workers = worker::start(&mut listeners, &common)?;
     let signals = control::watch_signals(&control)?;
     control::start(&control);
     spawn_local(socket.serve(control.clone()));

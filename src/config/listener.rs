@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     net::SocketAddr,
+    sync::Arc,
 };
 
 use super::{
@@ -25,7 +26,7 @@ const HEADER_BYTES_MAX: usize = 256 << 10;
 pub(super) fn listeners(
     section: Section<'_>,
     admin: Option<SocketAddr>,
-) -> Option<BTreeMap<ListenerName, Listener>> {
+) -> Option<BTreeMap<ListenerName, Arc<Listener>>> {
     if section.is_empty() {
         section
             .missing::<()>("", "is missing; write [listener.http] with address = \"0.0.0.0:80\"")?;
@@ -44,7 +45,7 @@ pub(super) fn listeners(
                 ))?,
             }
         }
-        Some((name?, listener))
+        Some((name?, Arc::new(listener)))
     });
     Some(read.collect())
 }

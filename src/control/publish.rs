@@ -12,7 +12,7 @@ use crate::{
         snapshot,
     },
     observe::access_log::{Sink, Writer},
-    proxy::page::{Page, html, words},
+    page::{Page, html, words},
     tally::Tallies,
     view::{PoolView, ServiceView, View},
 };
@@ -37,7 +37,14 @@ pub fn view(
             log: service.settings.access_log.as_ref().map(&mut sink),
         })
         .collect();
-    View { services, unrouted: tallies.unrouted(), retry_after: defaults.retry_after, snapshot }
+    View {
+        services,
+        unrouted: tallies.unrouted(),
+        listeners: model.settings.listener.clone(),
+        runtime: model.settings.runtime.clone(),
+        retry_after: defaults.retry_after,
+        snapshot,
+    }
 }
 
 fn pool_view(service: &snapshot::Service, pool: &snapshot::Pool, tallies: &mut Tallies) -> PoolView {
@@ -57,17 +64,18 @@ fn pool_view(service: &snapshot::Service, pool: &snapshot::Pool, tallies: &mut T
 fn page(maintenance: &Maintenance, defaults: &MaintenanceDefaults, service: &ServiceName) -> Page {
     let message = maintenance.message.as_deref().unwrap_or(&defaults.message);
     let (title, _) = words(503);
-    let html = match &defaults.template {
+    let plain = || html("Maintenance", message);
+    let page = match &defaults.template {
         Some(template) => rendered(template, maintenance, defaults, message, service),
-        None => Ok(html("Maintenance", message)),
+        None => Ok(plain()),
     };
     // The template's form was checked with the config; one that fails on these values still must not
     // keep the page from being shown.
-    let html = html.unwrap_or_else(|problem| {
+    let page = page.unwrap_or_else(|problem| {
         tracing::error!("the maintenance page's template fails: {problem}");
-        crate::proxy::page::html("Maintenance", message)
+        plain()
     });
-    Page::with_html(html, 503, title, message)
+    Page::with_html(page, 503, title, message)
 }
 
 fn rendered(

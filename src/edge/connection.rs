@@ -10,7 +10,7 @@ use pingora_core::{
 use pingora_proxy::HttpProxy;
 
 use super::io::{EdgeIo, NoRequest};
-use crate::proxy::{full::Full, page::raw_refusal};
+use crate::{page::raw_refusal, proxy::full::Full};
 
 /// How long a stopping process waits for the first request of a connection that was just made: its
 /// bytes are likely on their way.

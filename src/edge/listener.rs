@@ -23,7 +23,7 @@ pub struct Bound {
     pub name: ListenerName,
     /// Where it listens; a port 0 of the config has become a real one.
     pub address: SocketAddr,
-    /// Its settings.
+    /// Its settings at start; those in force are in the view.
     pub settings: Arc<Listener>,
     /// Its sockets, by worker.
     pub sockets: Vec<TcpListener>,
@@ -37,7 +37,11 @@ pub struct Bound {
 ///
 /// If the address cannot be had, in particular if another process listens there: sockets of several
 /// workers share a port, so without a check of our own another lbd would silently share it too.
-pub fn bind(name: &ListenerName, settings: &Listener, workers: usize) -> io::Result<Bound> {
+pub fn bind(
+    name: &ListenerName,
+    settings: &Arc<Listener>,
+    workers: usize,
+) -> io::Result<Bound> {
     if settings.address.port() != 0 {
         drop(open(settings.address, Sharing::Alone)?);
     }
@@ -50,7 +54,7 @@ pub fn bind(name: &ListenerName, settings: &Listener, workers: usize) -> io::Res
     Ok(Bound {
         name: name.clone(),
         address,
-        settings: Arc::new(settings.clone()),
+        settings: settings.clone(),
         sockets,
         tally: Arc::new(ListenerTally::new(workers)),
     })
@@ -83,14 +87,14 @@ mod tests {
     use super::*;
     use crate::model::{Millis, settings::ListenerTimeouts};
 
-    fn settings(address: SocketAddr) -> Listener {
+    fn settings(address: SocketAddr) -> Arc<Listener> {
         let span = Millis(1000);
-        Listener {
+        Arc::new(Listener {
             address,
             trusted_proxies: Vec::new(),
             max_header_bytes: 1024,
             timeouts: ListenerTimeouts { header: span, keepalive: span, body: span, write: span },
-        }
+        })
     }
 
     #[test]

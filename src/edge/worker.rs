@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{connection::serve, io::EdgeIo, listener::Bound};
 use crate::{
-    model::{Millis, settings::Listener},
+    model::{settings::Listener, units::ListenerName},
     observe::access_log::Buffers,
     proxy::{client::Client, full::Full},
     tally::ListenerTally,
@@ -44,10 +44,8 @@ pub struct Common {
     pub failures: Arc<Notify>,
     /// True once the process stops.
     pub stop: ShutdownWatch,
-    /// How long a stopping worker waits for running requests.
-    pub drain: Millis,
-    /// Client connections at most, for one worker.
-    pub connections_max: usize,
+    /// How many workers there are.
+    pub workers: usize,
 }
 
 /// A running worker.
@@ -75,14 +73,15 @@ impl Worker {
 /// # Errors
 ///
 /// If a thread cannot be made.
-pub fn start(count: usize, listeners: &mut [Bound], common: &Common) -> io::Result<Vec<Worker>> {
-    (0..count)
+pub fn start(listeners: &mut [Bound], common: &Common) -> io::Result<Vec<Worker>> {
+    (0..common.workers)
         .map(|index| {
             let doors = listeners
                 .iter_mut()
                 .filter_map(|bound| {
                     let socket = bound.sockets.pop()?;
-                    Some(Door { socket, settings: bound.settings.clone(), tally: bound.tally.clone() })
+                    let (name, tally) = (bound.name.clone(), bound.tally.clone());
+                    Some(Door { socket, name, settings: bound.settings.clone(), tally })
                 })
                 .collect();
             let (finish, done) = watch::channel(false);
@@ -99,8 +98,9 @@ pub fn start(count: usize, listeners: &mut [Bound], common: &Common) -> io::Resu
 }
 
 /// One worker's socket of a listener.
-struct Door {
-    socket: TcpListener,
+struct Door<S = TcpListener> {
+    socket: S,
+    name: ListenerName,
     settings: Arc<Listener>,
     tally: Arc<ListenerTally>,
 }
@@ -108,10 +108,11 @@ struct Door {
 /// What one worker's tasks share.
 struct Shop {
     index: usize,
+    workers: usize,
     full: Arc<HttpProxy<Full>>,
+    reader: Reader,
     stop: ShutdownWatch,
     draining: Arc<AtomicBool>,
-    connections_max: usize,
     open: AtomicUsize,
     left: Notify,
 }
@@ -125,17 +126,18 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
     let logs = Arc::new(Buffers::default());
     let shop = Arc::new(Shop {
         index,
+        workers: common.workers,
         full: request_path(index, &common, logs.clone()),
+        reader: Reader::new(common.published.clone()),
         stop: common.stop.clone(),
         draining: Arc::default(),
-        connections_max: common.connections_max,
         open: AtomicUsize::new(0),
         left: Notify::new(),
     });
     let mut accepting = tokio::task::JoinSet::new();
-    for door in doors {
-        let listener = tokio::net::TcpListener::from_std(door.socket)?;
-        accepting.spawn(accept(shop.clone(), listener, door.settings, door.tally));
+    for Door { socket, name, settings, tally } in doors {
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        accepting.spawn(accept(shop.clone(), Door { socket, name, settings, tally }));
     }
     let flushing = tokio::spawn(flush_logs(logs.clone()));
     let mut stop = common.stop.clone();
@@ -144,7 +146,8 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
     shop.draining.store(true, Relaxed);
     accepting.join_all().await;
     // What still runs at the end of the drain is cut off.
-    let _ = tokio::time::timeout(common.drain.duration(), shop.empty()).await;
+    let drain = shop.reader.current().runtime.upgrade_drain;
+    let _ = tokio::time::timeout(drain.duration(), shop.empty()).await;
     flushing.abort();
     logs.flush();
     Ok(())
@@ -177,24 +180,19 @@ async fn flush_logs(logs: Arc<Buffers>) {
 }
 
 /// Accepts connections until the process stops; those that wait by then are still served.
-async fn accept(
-    shop: Arc<Shop>,
-    listener: tokio::net::TcpListener,
-    settings: Arc<Listener>,
-    tally: Arc<ListenerTally>,
-) {
+async fn accept(shop: Arc<Shop>, door: Door<tokio::net::TcpListener>) {
     let mut stop = shop.stop.clone();
     loop {
         let accepted = tokio::select! {
             biased;
-            accepted = async { shop.has_room().await; listener.accept().await } => accepted,
+            accepted = async { shop.has_room().await; door.socket.accept().await } => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
         };
         match accepted {
-            Ok((tcp, peer)) => shop.open(tcp, peer, &settings, &tally),
+            Ok((tcp, peer)) => shop.open(tcp, peer, &door),
             Err(error) if is_client_fault(&error) => {}
             Err(error) => {
-                tracing::warn!("cannot accept on {}: {error}; resting a moment", settings.address);
+                tracing::warn!("listener {} cannot accept: {error}; resting a moment", door.name);
                 sleep(ACCEPT_REST).await;
             }
         }
@@ -208,17 +206,14 @@ fn is_client_fault(error: &io::Error) -> bool {
 }
 
 impl Shop {
-    fn open(
-        self: &Arc<Self>,
-        tcp: TcpStream,
-        peer: SocketAddr,
-        settings: &Arc<Listener>,
-        tally: &Arc<ListenerTally>,
-    ) {
+    fn open<S>(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr, door: &Door<S>) {
         // Without it small answers would wait for acknowledgements; it fails only on dead sockets.
         let _ = tcp.set_nodelay(true);
-        let client = Arc::new(Client::new(peer, settings.clone(), self.draining.clone()));
-        let presence = Presence::new(self.clone(), tally.clone());
+        // A listener that a reload took out of the config stays open until the restart it needs.
+        let view = self.reader.current();
+        let settings = view.listeners.get(&door.name).unwrap_or(&door.settings).clone();
+        let client = Arc::new(Client::new(peer, settings, self.draining.clone()));
+        let presence = Presence::new(self.clone(), door.tally.clone());
         let shop = self.clone();
         tokio::spawn(async move {
             serve(EdgeIo::new(tcp, client), &shop.full, shop.stop.clone()).await;
@@ -227,7 +222,9 @@ impl Shop {
     }
 
     async fn has_room(&self) {
-        while self.open.load(Relaxed) >= self.connections_max {
+        // Each worker keeps to its part, so that they need not count together.
+        let limit = || self.reader.current().runtime.max_connections.div_ceil(self.workers);
+        while self.open.load(Relaxed) >= limit() {
             self.left.notified().await;
         }
     }

@@ -26,7 +26,7 @@ pub struct Settings {
     /// `[maintenance]`.
     pub maintenance: MaintenanceDefaults,
     /// `[listener.NAME]`, at least one.
-    pub listener: BTreeMap<ListenerName, Listener>,
+    pub listener: BTreeMap<ListenerName, Arc<Listener>>,
     /// `[service.NAME]`, at least one.
     pub service: BTreeMap<ServiceName, Arc<Service>>,
 }

@@ -45,6 +45,8 @@ pub struct Exchange {
     pub first_byte: Option<Instant>,
     /// Whose fault it is, if it failed.
     pub blame: Option<Blame>,
+    /// Whether the last connection that failed did so by time.
+    pub timed_out: bool,
     /// Whether lbd answered before any pool was asked.
     pub own_answer: bool,
 }
@@ -76,6 +78,7 @@ impl Exchange {
             attempt: None,
             first_byte: None,
             blame: None,
+            timed_out: false,
             own_answer: true,
         }
     }

@@ -25,7 +25,6 @@ use super::{
     exchange::Exchange,
     facts::{Map, client_address, facts},
     headers,
-    page::{Form, Page},
     record,
 };
 use crate::{
@@ -36,6 +35,7 @@ use crate::{
         settings::ServiceTimeouts,
     },
     observe::access_log::Buffers,
+    page::{Form, Page},
     view::Reader,
 };
 
@@ -230,6 +230,7 @@ impl ProxyHttp for Full {
         mut error: Box<Error>,
     ) -> Box<Error> {
         exchange.blame.get_or_insert(Blame::Connect);
+        exchange.timed_out = is_timeout(&error);
         self.judge(exchange, true);
         exchange.tried.failed.extend(exchange.attempt.as_ref().map(|a| a.choice));
         // Nothing was sent: another endpoint may have the request, whatever it is.
@@ -385,12 +386,9 @@ fn failure_status(error: &Error, exchange: &Exchange) -> u16 {
     }
 }
 
-/// Endpoints were tried and all failed.
+/// Endpoints were tried and none could be reached.
 fn unreachable_status(exchange: &Exchange) -> u16 {
-    match exchange.blame {
-        Some(Blame::Timeout) => 504,
-        Some(_) | None => 502,
-    }
+    if exchange.timed_out { 504 } else { 502 }
 }
 
 /// Whether reading failed because the body's framing is broken, as the transport says.

@@ -2,7 +2,7 @@
 //!
 //! [`full`] drives pingora's `ProxyHttp`; everything it decides stands in plain functions beside it,
 //! which a leaner HTTP/1 path can call as well: [`crate::model::decide`] picks the pool, [`choose`] the
-//! endpoint, [`headers`] edits heads, [`page`] answers in lbd's own name, [`record`] counts and logs.
+//! endpoint, [`headers`] edits heads, [`record`] counts and logs.
 
 pub mod choose;
 pub mod client;
@@ -10,5 +10,4 @@ pub mod exchange;
 mod facts;
 pub mod full;
 pub mod headers;
-pub mod page;
 mod record;
