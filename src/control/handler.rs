@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Either, Full, Limited, channel::Channel};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use percent_encoding::percent_decode_str;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::broadcast, task::spawn_local};
@@ -37,11 +37,14 @@ type Body = Either<Full<Bytes>, Channel<Bytes>>;
 struct Fault {
     status: StatusCode,
     failure: Failure,
+    /// The methods that the path takes, where the one used is none of them.
+    allow: Option<HeaderValue>,
 }
 
 impl Fault {
     fn new(status: StatusCode, code: &str, error: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { status, failure: Failure { error: error.into(), code: code.into(), hint: hint.into() } }
+        let failure = Failure { error: error.into(), code: code.into(), hint: hint.into() };
+        Self { status, failure, allow: None }
     }
 
     fn bad(error: impl Into<String>) -> Self {
@@ -77,7 +80,13 @@ pub async fn handle(request: Request<Incoming>, control: &Shared, caller: &Calle
             Err(fault)
         }
     };
-    result.unwrap_or_else(|fault| json(fault.status, &fault.failure))
+    result.unwrap_or_else(|fault| {
+        let mut response = json(fault.status, &fault.failure);
+        if let Some(allow) = fault.allow {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+        response
+    })
 }
 
 /// Finds the operation and checks that the caller may have it.
@@ -88,8 +97,11 @@ fn admit(request: &Request<Incoming>, caller: &Caller) -> Result<(Op, Vec<String
         if methods.is_empty() {
             Fault::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}"), hint)
         } else {
-            let error = format!("{path} takes {}", methods.join(", "));
-            Fault::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error, hint)
+            let methods = methods.join(", ");
+            let error = format!("{path} takes {methods}");
+            let allow = HeaderValue::try_from(methods).ok();
+            let fault = Fault::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error, hint);
+            Fault { allow, ..fault }
         }
     })?;
     let needed = op.spec().role;
@@ -97,7 +109,10 @@ fn admit(request: &Request<Incoming>, caller: &Caller) -> Result<(Op, Vec<String
         let who = &caller.actor.name;
         let list = if needed == Role::Operator { "admin.operators" } else { "admin.viewers" };
         let error = format!("{who} may not do this");
-        let hint = format!("use the admin socket as root or as lbd's own user, or add `{who}` to {list}");
+        let hint = match caller.actor.uid {
+            Some(_) => format!("be root or lbd's own user, or add `{who}` to {list}"),
+            None => "use the admin socket".to_owned(),
+        };
         return Err(Fault::new(StatusCode::FORBIDDEN, "forbidden", error, hint));
     }
     let decode = |value: &str| percent_decode_str(value).decode_utf8().map(|v| v.into_owned());
@@ -107,8 +122,11 @@ fn admit(request: &Request<Incoming>, caller: &Caller) -> Result<(Op, Vec<String
 
 /// A change that somebody was not allowed to make belongs into the journal.
 fn note_refusal(fault: &Fault, request: &Request<Incoming>, control: &Shared, caller: &Caller) {
-    if fault.status == StatusCode::FORBIDDEN && request.method() != "GET" {
-        let summary = format!("refused: {} {}", request.method(), request.uri().path());
+    // Strangers over TCP could fill the disk with their attempts.
+    let is_known = caller.actor.uid.is_some();
+    if is_known && fault.status == StatusCode::FORBIDDEN && request.method() != "GET" {
+        let path: String = request.uri().path().chars().take(200).collect();
+        let summary = format!("refused: {} {path}", request.method());
         control.borrow_mut().note("access", Severity::Warning, caller.actor.clone(), summary);
     }
 }
@@ -120,12 +138,13 @@ async fn answer(
     control: &Shared,
     caller: &Caller,
 ) -> Result<Response<Body>, Fault> {
-    let query = Query::of(&request)?;
+    let query = Query::of(&request, op)?;
     let terms = Terms::of(&request, &query, &caller.actor)?;
     let wants_stream = request.headers().get(header::ACCEPT).is_some_and(|a| a == "text/event-stream");
     let body = match op.spec().body {
         Some(_) => read(request).await?,
-        None => Bytes::new(),
+        None if request.body().is_end_stream() => Bytes::new(),
+        None => return Err(Fault::bad("this takes no body, only query parameters")),
     };
     let secrets = if caller.role == Role::Operator { Secrets::Shown } else { Secrets::Hidden };
     let first = || values.first().map(String::as_str).unwrap_or_default();
@@ -141,7 +160,9 @@ async fn answer(
         Op::EndMaintenance => {
             order(control, terms, Command::MaintenanceOff { services: query.services()? })
         }
-        Op::ListEndpoints => list_endpoints(control, pool(first())?, &query.services()?),
+        Op::ListEndpoints => {
+            list_endpoints(control, pool(first())?, &known(control, query.services()?)?)
+        }
         Op::AddEndpoint => {
             let EndpointBody { address, weight, services } = parse(&body)?;
             let action = EndpointAction::Add { weight: weight.unwrap_or(1) };
@@ -234,7 +255,9 @@ impl Terms {
 struct Query(BTreeMap<String, Vec<String>>);
 
 impl Query {
-    fn of(request: &Request<Incoming>) -> Result<Self, Fault> {
+    /// Reads the parameters; one that the operation does not know is a mistake, not an ornament.
+    fn of(request: &Request<Incoming>, op: Op) -> Result<Self, Fault> {
+        let known = op.spec().query;
         let mut parameters: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let text = request.uri().query().unwrap_or_default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
@@ -246,6 +269,11 @@ impl Query {
             let (Ok(name), Ok(value)) = (decode(name), decode(value)) else {
                 return Err(Fault::bad("the query is not UTF-8"));
             };
+            if !known.iter().any(|(k, _)| *k == name) {
+                let names: Vec<_> = known.iter().map(|(k, _)| *k).collect();
+                let takes = if names.is_empty() { "no parameters".into() } else { names.join(", ") };
+                return Err(Fault::bad(format!("there is no parameter `{name}` here; it takes {takes}")));
+            }
             parameters.entry(name).or_default().push(value);
         }
         Ok(Self(parameters))

@@ -4,9 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use minijinja::{Environment, context};
 
+use super::clock;
 use crate::{
     model::{
-        EndpointKey, Model, ServiceName,
+        EndpointKey, Model, Moment, ServiceName,
         maintenance::Maintenance,
         settings::{AccessLog, MaintenanceDefaults},
         snapshot,
@@ -24,7 +25,7 @@ pub fn view(
     logs: &Writer,
     sinks: &mut HashMap<AccessLog, Arc<Sink>>,
 ) -> View {
-    let snapshot = model.snapshot();
+    let (snapshot, now) = (model.snapshot(), clock::now());
     let mut sink = |log: &AccessLog| sinks.entry(log.clone()).or_insert_with(|| logs.sink(log)).clone();
     let defaults = &model.settings.maintenance;
     let services = snapshot
@@ -33,7 +34,7 @@ pub fn view(
         .map(|service| ServiceView {
             pools: service.pools.iter().map(|pool| pool_view(service, pool, tallies)).collect(),
             own: tallies.own(&service.name),
-            page: service.maintenance.as_ref().map(|m| Arc::new(page(m, defaults, &service.name))),
+            page: service.maintenance.as_ref().map(|m| Arc::new(page(m, defaults, &service.name, now))),
             log: service.settings.access_log.as_ref().map(&mut sink),
         })
         .collect();
@@ -61,12 +62,17 @@ fn pool_view(service: &snapshot::Service, pool: &snapshot::Pool, tallies: &mut T
 }
 
 /// The maintenance page of a service.
-fn page(maintenance: &Maintenance, defaults: &MaintenanceDefaults, service: &ServiceName) -> Page {
+fn page(
+    maintenance: &Maintenance,
+    defaults: &MaintenanceDefaults,
+    service: &ServiceName,
+    now: Moment,
+) -> Page {
     let message = maintenance.message.as_deref().unwrap_or(&defaults.message);
     let (title, _) = words(503);
     let plain = || html("Maintenance", message);
     let page = match &defaults.template {
-        Some(template) => rendered(template, maintenance, defaults, message, service),
+        Some(template) => rendered(template, maintenance, defaults, message, service, now),
         None => Ok(plain()),
     };
     // The template's form was checked with the config; one that fails on these values still must not
@@ -84,6 +90,7 @@ fn rendered(
     defaults: &MaintenanceDefaults,
     message: &str,
     service: &ServiceName,
+    now: Moment,
 ) -> Result<String, minijinja::Error> {
     let until = maintenance.until.and_then(|m| jiff::Timestamp::from_millisecond(m.0.cast_signed()).ok());
     let mut environment = Environment::new();
@@ -93,7 +100,7 @@ fn rendered(
     environment.get_template("page.html")?.render(context! {
         message,
         service => service.as_str(),
-        retry_after => defaults.retry_after.secs_ceil(),
-        until => until.map(|t| t.to_string()),
+        retry_after => maintenance.retry_after(now, defaults.retry_after),
+        until => until.map_or_else(String::new, |t| t.to_string()),
     })
 }

@@ -5,7 +5,7 @@ use crate::{
         EndpointStatus, ListenerStatus, MaintenanceView, PoolStatus, ServiceStatus, Status,
     },
     model::{
-        Blame, EndpointKey, Millis, Moment, PoolName, ServiceName,
+        Blame, EndpointKey, Millis, PoolName, ServiceName,
         health::{AdminState, Probed, Standing},
         maintenance::{BYPASS_PATH, Maintenance},
         state::{EndpointState, ServiceState},
@@ -44,7 +44,7 @@ impl Control {
                 .services
                 .iter()
                 .filter(|(name, _)| wanted(name))
-                .map(|(name, state)| self.service_status(name, state, now, window, secrets))
+                .map(|(name, state)| self.service_status(name, state, window, secrets))
                 .collect(),
         }
     }
@@ -64,7 +64,6 @@ impl Control {
         &self,
         name: &ServiceName,
         state: &ServiceState,
-        now: Moment,
         window: Millis,
         secrets: Secrets,
     ) -> ServiceStatus {
@@ -83,7 +82,7 @@ impl Control {
                 .or(everywhere.map(|m| (None, m)))
                 .map(|(service, m)| self.maintenance_view(service, m, secrets)),
             returns_at: state.revert.as_ref().map(|r| r.at),
-            ramp_until: state.ramp.as_ref().map(|r| r.began.after(r.span)).filter(|end| *end > now),
+            ramp_until: state.ramp.as_ref().map(|r| r.began.after(r.span)),
             pools: counted
                 .iter()
                 .map(|(pool, totals)| self.pool_status(name, state, pool, totals, all, window))
@@ -191,7 +190,7 @@ impl Control {
         match (endpoint.admin, health.probed) {
             (AdminState::Drain | AdminState::Maint, _) => "by the operator".into(),
             (AdminState::Ready, Probed::Down) => health.reason.to_string(),
-            (AdminState::Ready, _) if health.suspended_until.is_some() => "its requests failed in a row".into(),
+            (AdminState::Ready, _) if health.suspended.is_some() => "its requests failed in a row".into(),
             (AdminState::Ready, Probed::Unknown | Probed::Up) => health.reason.to_string(),
         }
     }

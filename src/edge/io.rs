@@ -51,6 +51,8 @@ pub struct EdgeIo {
     head: usize,
     rest: Rest,
     ended: bool,
+    /// Whether what is gathered has waited through a whole round of the task already.
+    overdue: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -82,6 +84,7 @@ impl EdgeIo {
             head: 0,
             rest: Rest::Length(0),
             ended: false,
+            overdue: false,
             timer: None,
         }
     }
@@ -205,7 +208,20 @@ impl EdgeIo {
         if self.input.is_empty() { Poll::Ready(Ok(())) } else { self.poll_deadline(cx) }
     }
 
+    /// Nothing to read: what was gathered is sent if nobody adds to it in this round, and the
+    /// deadline is watched.
     fn poll_deadline<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if !self.output.is_empty() {
+            if self.overdue {
+                // If the socket is full its readiness wakes the task.
+                if let Poll::Ready(Err(error)) = Pin::new(&mut *self).poll_flush(cx) {
+                    return Poll::Ready(Err(error));
+                }
+            } else {
+                self.overdue = true;
+                cx.waker().wake_by_ref();
+            }
+        }
         let Some(deadline) = self.client.deadline().map(Instant::from_std) else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if timer.deadline() != deadline {
@@ -266,6 +282,7 @@ impl AsyncRead for EdgeIo {
 impl AsyncWrite for EdgeIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let io = self.get_mut();
+        io.overdue = false;
         while io.output.len() + data.len() > GATHER_MAX {
             let parts = [IoSlice::new(&io.output), IoSlice::new(data)];
             let written = ready!(Pin::new(&mut io.tcp).poll_write_vectored(cx, &parts))?;
@@ -301,6 +318,15 @@ impl AsyncWrite for EdgeIo {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_flush(cx))?;
         Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+    }
+}
+
+impl Drop for EdgeIo {
+    fn drop(&mut self) {
+        // A response that broke off: the client gets what there was of it.
+        if !self.output.is_empty() {
+            let _ = self.tcp.try_write(&self.output);
+        }
     }
 }
 

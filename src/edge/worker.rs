@@ -13,6 +13,7 @@ use std::{
 
 use pingora_core::server::{ShutdownWatch, configuration::ServerConf};
 use pingora_proxy::{HttpProxy, http_proxy};
+use socket2::{SockFilter, SockRef};
 use tokio::{
     net::TcpStream,
     sync::{Notify, watch},
@@ -32,6 +33,8 @@ use crate::{
 const UPSTREAM_IDLE_MAX: usize = 1024;
 /// How long accepting rests when the system is out of descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// How long handshakes that are under way may take when the process stops.
+const HANDSHAKE: Duration = Duration::from_millis(20);
 /// How often gathered log lines are handed on.
 const LOG_FLUSH: Duration = Duration::from_millis(100);
 
@@ -140,9 +143,7 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
         accepting.spawn(accept(shop.clone(), Door { socket, name, settings, tally }));
     }
     let flushing = tokio::spawn(flush_logs(logs.clone()));
-    let mut stop = common.stop.clone();
-    // An error means that whoever stops workers is gone, which is a stop too.
-    let _ = stop.wait_for(|stop| *stop).await;
+    told(&mut common.stop.clone()).await;
     shop.draining.store(true, Relaxed);
     accepting.join_all().await;
     // What still runs at the end of the drain is cut off.
@@ -186,7 +187,7 @@ async fn accept(shop: Arc<Shop>, door: Door<tokio::net::TcpListener>) {
         let accepted = tokio::select! {
             biased;
             accepted = async { shop.has_room().await; door.socket.accept().await } => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = told(&mut stop) => break,
         };
         match accepted {
             Ok((tcp, peer)) => shop.open(tcp, peer, &door),
@@ -197,7 +198,48 @@ async fn accept(shop: Arc<Shop>, door: Door<tokio::net::TcpListener>) {
             }
         }
     }
+    close(&shop, door).await;
 }
+
+/// Waits until the process stops.
+async fn told(stop: &mut ShutdownWatch) {
+    // An error means that whoever stops workers is gone, which is a stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Closes a listening socket without losing anybody: first no new handshake begins, then those that
+/// are under way end, then who waits is let in. Closed at once, the kernel would reset them all.
+async fn close(shop: &Arc<Shop>, door: Door<tokio::net::TcpListener>) {
+    let Door { socket, name, settings, tally } = door;
+    if let Err(error) = SockRef::from(&socket).attach_filter(&NO_NEW_HANDSHAKE) {
+        tracing::debug!("listener {name} cannot turn newcomers away: {error}");
+    }
+    sleep(HANDSHAKE).await;
+    let Ok(socket) = socket.into_std() else { return };
+    while let Ok((tcp, peer)) = socket.accept() {
+        let tcp = tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp));
+        let (name, settings, tally) = (name.clone(), settings.clone(), tally.clone());
+        if let Ok(tcp) = tcp {
+            shop.open(tcp, peer, &Door { socket: (), name, settings, tally });
+        }
+    }
+}
+
+/// A classic BPF program over a TCP segment: drops it if its SYN flag is set. Their clients try again
+/// and then find the port closed.
+const NO_NEW_HANDSHAKE: [SockFilter; 4] = {
+    const LOAD_BYTE: u16 = 0x30;
+    const JUMP_IF_SET: u16 = 0x45;
+    const RETURN: u16 = 0x06;
+    const FLAGS_AT: u32 = 13;
+    const SYN: u32 = 0x02;
+    [
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS_AT),
+        SockFilter::new(JUMP_IF_SET, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ]
+};
 
 /// Errors of one connection, not of accepting.
 fn is_client_fault(error: &io::Error) -> bool {

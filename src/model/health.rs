@@ -63,8 +63,8 @@ pub struct Health {
     against: u32,
     /// Why the last probe failed; empty if it passed.
     pub reason: Arc<str>,
-    /// Until when passive checks keep the endpoint out.
-    pub suspended_until: Option<Moment>,
+    /// Until when passive checks keep the endpoint out, and for how long in all.
+    pub suspended: Option<(Moment, Millis)>,
 }
 
 impl Health {
@@ -92,14 +92,22 @@ impl Health {
 
     /// Keeps the endpoint out until `now + span`, because its traffic failed.
     pub fn suspend(&mut self, now: Moment, span: Millis) {
-        self.suspended_until = Some(now.after(span));
+        self.suspended = Some((now.after(span), span));
+    }
+
+    /// Forgets what probes said, because nobody probes any more.
+    pub fn forget_probes(&mut self) {
+        self.probed = Probed::Unknown;
+        self.against = 0;
+        self.reason = Arc::default();
     }
 
     /// Lets the endpoint back in if its time is served. True if that changed anything.
     pub fn release(&mut self, now: Moment) -> bool {
-        let served = self.suspended_until.is_some_and(|until| until <= now);
+        // A clock that was set back must not keep it out for longer than was said.
+        let served = self.suspended.is_some_and(|(until, span)| until <= now || until.since(now) > span);
         if served {
-            self.suspended_until = None;
+            self.suspended = None;
         }
         served
     }
@@ -125,10 +133,12 @@ impl Standing {
     /// The standing of an endpoint with this admin state and health; `probing` if probes are configured.
     pub fn of(admin: AdminState, health: &Health, probing: bool) -> Self {
         match (admin, health.probed) {
-            (AdminState::Drain | AdminState::Maint, _) | (_, Probed::Down) => Self::Out,
-            _ if health.suspended_until.is_some() => Self::Suspended,
+            (AdminState::Drain | AdminState::Maint, _) => Self::Out,
+            // A verdict does not outlive the check that made it.
+            (AdminState::Ready, Probed::Down) if probing => Self::Out,
+            (AdminState::Ready, _) if health.suspended.is_some() => Self::Suspended,
             (AdminState::Ready, Probed::Unknown) if probing => Self::Unproven,
-            (AdminState::Ready, Probed::Unknown | Probed::Up) => Self::Up,
+            (AdminState::Ready, Probed::Unknown | Probed::Up | Probed::Down) => Self::Up,
         }
     }
 }
@@ -164,11 +174,20 @@ mod tests {
     }
 
     #[test]
+    fn without_a_probe_an_old_verdict_does_not_count() {
+        let mut health = Health::default();
+        health.probe(&failed(), T);
+        assert_eq!(Standing::of(AdminState::Ready, &health, true), Standing::Out);
+        assert_eq!(Standing::of(AdminState::Ready, &health, false), Standing::Up);
+    }
+
+    #[test]
     fn a_suspension_ends_by_time() {
         let mut health = Health::default();
         health.suspend(Moment(1_000), Millis(500));
         assert_eq!(Standing::of(AdminState::Ready, &health, false), Standing::Suspended);
         assert!(!health.release(Moment(1_499)));
+        assert!(health.clone().release(Moment(100)), "the clock was set back by more than the span");
         assert!(health.release(Moment(1_500)));
         assert_eq!(Standing::of(AdminState::Ready, &health, false), Standing::Up);
     }

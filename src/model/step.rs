@@ -11,7 +11,7 @@ use super::{
     change::Changed,
     command::{Command, EndpointKey, Input, Order, Sight},
     event::{Actor, Event, Severity},
-    health::{Health, Probed, Standing},
+    health::{AdminState, Health, Probed, Standing},
     refusal::Refusal,
     route::Routes,
     settings::{self, Settings},
@@ -96,10 +96,27 @@ impl Model {
             self.settings = settings;
         }
         self.state = state;
-        let known: BTreeSet<EndpointKey> = self.endpoints().map(|(key, _)| key).collect();
-        self.health.retain(|key, _| known.contains(key));
+        self.forget_old_health();
         let hosts = self.hosts();
         self.resolved.retain(|host, _| hosts.contains(host));
+    }
+
+    /// Health belongs to endpoints in use and to checks that are still made. One that comes back from
+    /// `maint` is judged anew.
+    fn forget_old_health(&mut self) {
+        let probed = |e: &EndpointState| e.admin != AdminState::Maint;
+        let known: BTreeSet<EndpointKey> =
+            self.endpoints().filter(|(_, e)| probed(e)).map(|(key, _)| key).collect();
+        self.health.retain(|key, _| known.contains(key));
+        for (key, health) in &mut self.health {
+            let checks = self.settings.service.get(&key.service).map(|s| &s.health);
+            if checks.is_none_or(|c| c.probe.is_none()) {
+                health.forget_probes();
+            }
+            if checks.is_none_or(|c| c.passive.is_none()) {
+                health.suspended = None;
+            }
+        }
     }
 
     /// Takes in what was seen. Returns whether a snapshot would change, and what to journal.
@@ -124,7 +141,7 @@ impl Model {
             [s.revert.as_ref().map(|r| r.at), s.ramp.as_ref().map(|r| r.next(now)), maintenance]
         });
         let everywhere = self.state.maintenance.as_ref().and_then(|m| m.until);
-        let suspended = self.health.values().map(|h| h.suspended_until);
+        let suspended = self.health.values().map(|h| h.suspended.map(|(until, _)| until));
         services.chain([everywhere]).chain(suspended).flatten().min()
     }
 
@@ -294,7 +311,7 @@ impl Model {
         let passive = self.settings.service.get(&key.service).and_then(|s| s.health.passive);
         let Some(passive) = passive.filter(|_| self.endpoint(&key).is_some()) else { return (false, Vec::new()) };
         let health = self.health.entry(key.clone()).or_default();
-        if health.suspended_until.is_some() {
+        if health.suspended.is_some() {
             return (false, Vec::new());
         }
         health.suspend(now, passive.span);

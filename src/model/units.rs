@@ -75,13 +75,13 @@ impl FromStr for Share {
         if whole.is_empty() || !digits(whole) || !digits(part) || part.len() > 2 {
             return Err(refuse());
         }
-        let whole: u16 = whole.parse().map_err(|_| refuse())?;
-        let part: u16 = if part.is_empty() {
+        let whole: u32 = whole.parse().map_err(|_| refuse())?;
+        let part: u32 = if part.is_empty() {
             0
         } else {
             format!("{part:0<2}").parse().map_err(|_| refuse())?
         };
-        let points = whole * 100 + part;
+        let points = u16::try_from(whole * 100 + part).map_err(|_| refuse())?;
         if points > Self::WHOLE.0 { Err(refuse()) } else { Ok(Self(points)) }
     }
 }
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_percentage_is_refused() {
-        for text in ["", "%", "101", "100.01", "-1", "1,5%", "abc", "0.123", "1e2", ".5", "99999999999"] {
+        for text in ["", "%", "101", "100.01", "655.36", "656", "700", "999", "-1", "1,5%", "abc", "0.123", "1e2", ".5", "99999999999"] {
             assert!(text.parse::<Share>().is_err(), "{text}");
         }
     }

@@ -84,3 +84,114 @@ impl Field<'_> {
 fn begun(endpoint: &EndpointTally, worker: usize) -> u64 {
     endpoint.cell(worker).started.get()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        config,
+        model::{Model, Moment, Sight, Snapshot},
+        tally::Tallies,
+        view::PoolView,
+    };
+
+    /// A service with two blue endpoints and one green, whose probes said what `up` says.
+    struct Stage {
+        snapshot: Snapshot,
+        view: ServiceView,
+    }
+
+    impl Stage {
+        fn new(settings: &str, up: [bool; 3]) -> Self {
+            let file = format!(
+                "[listener.http]\naddress = '127.0.0.1:0'\n[service.app]\n{settings}\n\
+                 [service.app.health]\npath = '/'\n\
+                 [service.app.pool.blue]\nendpoints = ['127.0.0.1:1', '127.0.0.1:2']\n\
+                 [service.app.pool.green]\nendpoints = ['127.0.0.1:3']\nweight = 0\n"
+            );
+            let settings = config::check(&file, &|_| unreachable!()).unwrap();
+            let mut model = Model::new(Arc::new(settings), None);
+            let keys: Vec<_> = model.endpoints().map(|(key, _)| key).collect();
+            for (key, up) in keys.into_iter().zip(up) {
+                let result = if up { Ok(()) } else { Err("down".into()) };
+                model.observe(Moment(0), Sight::Probed(key, result));
+            }
+            let snapshot = model.snapshot();
+            let mut tallies = Tallies::new(1);
+            let service = &snapshot.services[0];
+            let pool = |pool: &snapshot::Pool| PoolView {
+                tally: tallies.pool(&service.name, &pool.name),
+                endpoints: pool.endpoints.iter().map(|_| Arc::new(EndpointTally::new(1))).collect(),
+            };
+            let view = ServiceView {
+                pools: service.pools.iter().map(pool).collect(),
+                own: Tallies::new(1).unrouted(),
+                page: None,
+                log: None,
+            };
+            Self { snapshot, view }
+        }
+
+        fn choose(&self, pool: usize, tried: &Tried) -> Option<Choice> {
+            let service = &self.snapshot.services[0];
+            Field { service, view: &self.view, worker: 0 }.choose(pool, tried, 3, Draw(9))
+        }
+    }
+
+    const BLUE: usize = 0;
+    const GREEN: usize = 1;
+
+    fn failed(list: &[(usize, usize)]) -> Tried {
+        let failed = list.iter().map(|(pool, endpoint)| Choice { pool: *pool, endpoint: *endpoint });
+        Tried { failed: failed.collect(), avoid: None }
+    }
+
+    #[test]
+    fn an_endpoint_that_failed_the_request_does_not_get_it_again() {
+        let stage = Stage::new("", [true; 3]);
+        let next = stage.choose(BLUE, &failed(&[(BLUE, 0)])).unwrap();
+        assert_eq!(next, Choice { pool: BLUE, endpoint: 1 });
+    }
+
+    #[test]
+    fn a_pool_without_usable_endpoint_fails_over() {
+        let stage = Stage::new("", [false, false, true]);
+        assert_eq!(stage.choose(BLUE, &Tried::default()).unwrap().pool, GREEN);
+        let stage = Stage::new("", [true; 3]);
+        assert_eq!(stage.choose(BLUE, &failed(&[(BLUE, 0), (BLUE, 1)])).unwrap().pool, GREEN);
+        assert_eq!(stage.choose(BLUE, &failed(&[(BLUE, 0), (BLUE, 1), (GREEN, 0)])), None);
+    }
+
+    #[test]
+    fn failover_goes_only_where_the_service_lets_it() {
+        let stage = Stage::new("failover = 'off'", [false, false, true]);
+        assert_eq!(stage.choose(BLUE, &Tried::default()), None);
+        let stage = Stage::new("failover = 'weighted'", [false, false, true]);
+        assert_eq!(stage.choose(BLUE, &Tried::default()), None, "green has no share");
+        let stage = Stage::new("failover = 'weighted'", [true, true, false]);
+        assert_eq!(stage.choose(GREEN, &Tried::default()).unwrap().pool, BLUE);
+    }
+
+    #[test]
+    fn an_endpoint_that_lost_a_connection_is_the_second_choice() {
+        let stage = Stage::new("", [true, false, true]);
+        let tried = Tried { failed: Vec::new(), avoid: Some(Choice { pool: BLUE, endpoint: 0 }) };
+        assert_eq!(stage.choose(BLUE, &tried), Some(Choice { pool: BLUE, endpoint: 0 }));
+        let stage = Stage::new("", [true; 3]);
+        assert_eq!(stage.choose(BLUE, &tried), Some(Choice { pool: BLUE, endpoint: 1 }));
+    }
+
+    #[test]
+    fn round_robin_takes_turns() {
+        let stage = Stage::new("balance = 'round-robin'", [true; 3]);
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let choice = stage.choose(BLUE, &Tried::default()).unwrap();
+            stage.view.pools[BLUE].endpoints[choice.endpoint].cell(0).started.add(1);
+            seen.push(choice.endpoint);
+        }
+        assert_eq!(seen, [0, 1, 0, 1]);
+    }
+}

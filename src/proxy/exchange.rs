@@ -37,6 +37,8 @@ pub struct Exchange {
     pub id: HeaderValue,
     /// What it has tried.
     pub tried: Tried,
+    /// Whether a new connection must be made, because a kept one was stale.
+    pub fresh: bool,
     /// How many attempts there were.
     pub attempts: u32,
     /// The running attempt, or the last one.
@@ -74,6 +76,7 @@ impl Exchange {
             placement: None,
             id: HeaderValue::from_static("-"),
             tried: Tried::default(),
+            fresh: false,
             attempts: 0,
             attempt: None,
             first_byte: None,

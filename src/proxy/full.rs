@@ -135,7 +135,14 @@ impl ProxyHttp for Full {
         exchange.attempt(choice);
         let timeouts = exchange.field().map(|f| f.service.settings.timeouts);
         match (exchange.endpoint(), timeouts) {
-            (Some(endpoint), Some(timeouts)) => peer(&endpoint.target, &timeouts),
+            (Some(endpoint), Some(timeouts)) => {
+                let mut peer = peer(&endpoint.target, &timeouts)?;
+                if exchange.fresh {
+                    // No kept connection has this key.
+                    peer.group_key = fastrand::u64(1..);
+                }
+                Ok(Box::new(peer))
+            }
             (Some(_) | None, _) => Error::e_explain(ErrorType::InternalError, "an endpoint vanished"),
         }
     }
@@ -148,7 +155,18 @@ impl ProxyHttp for Full {
     ) -> Result<()> {
         let Some(client) = &exchange.client else { return Ok(()) };
         let pin = exchange.field().and_then(|f| f.service.settings.pin.as_ref());
-        headers::to_endpoint(request, client, &exchange.id, pin.map(|pin| &*pin.name))
+        headers::to_endpoint(request, client, &exchange.id, pin.map(|pin| &*pin.name))?;
+        if !request.headers.contains_key(header::HOST)
+            && let Some(endpoint) = exchange.endpoint()
+        {
+            // HTTP/1.0 clients need not name a host; the HTTP/1.1 request to the endpoint must.
+            let host = match endpoint.target {
+                Target::Tcp(_) => endpoint.address.to_string(),
+                Target::Unix(_) => "localhost".to_owned(),
+            };
+            request.insert_header(header::HOST, host)?;
+        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -232,7 +250,7 @@ impl ProxyHttp for Full {
         exchange.blame.get_or_insert(Blame::Connect);
         exchange.timed_out = is_timeout(&error);
         self.judge(exchange, true);
-        exchange.tried.failed.extend(exchange.attempt.as_ref().map(|a| a.choice));
+        exchange.tried.failed.extend(exchange.choice());
         // Nothing was sent: another endpoint may have the request, whatever it is.
         error.set_retry(true);
         error
@@ -250,13 +268,14 @@ impl ProxyHttp for Full {
         let untouched = exchange.first_byte.is_none() && session.response_written().is_none();
         let replayable =
             session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
-        let limit = exchange.field().map_or(0, |f| f.service.settings.retries);
-        // A kept connection that the endpoint closed meanwhile is nobody's failure.
-        let stale = upstream && reused && untouched;
-        let retry = stale && replayable && exchange.attempts <= limit && !is_timeout(&error);
+        // A kept connection that the endpoint closed meanwhile is nobody's failure, and not one of the
+        // service's retries. The next attempt makes a new one: others that were kept may be as stale.
+        let stale = upstream && reused && untouched && !is_timeout(&error);
+        let retry = stale && replayable;
         error.set_retry(retry);
         if retry {
-            exchange.tried.avoid = exchange.attempt.as_ref().map(|a| a.choice);
+            exchange.fresh = true;
+            exchange.tried.avoid = exchange.choice();
         } else if upstream || has_expired(exchange) {
             exchange.blame = Some(blame(&error, exchange));
             self.judge(exchange, true);
@@ -327,7 +346,7 @@ impl Full {
 }
 
 /// pingora's form of an endpoint, with every time limit set: its defaults are none.
-fn peer(target: &Target, timeouts: &ServiceTimeouts) -> Result<Box<HttpPeer>> {
+fn peer(target: &Target, timeouts: &ServiceTimeouts) -> Result<HttpPeer> {
     let mut peer = match target {
         Target::Tcp(address) => HttpPeer::new(*address, false, String::new()),
         Target::Unix(path) => HttpPeer::new_uds(&path.to_string_lossy(), false, String::new())?,
@@ -339,7 +358,7 @@ fn peer(target: &Target, timeouts: &ServiceTimeouts) -> Result<Box<HttpPeer>> {
     options.read_timeout = Some(timeouts.first_byte.max(timeouts.idle).duration() * 2);
     options.write_timeout = Some(timeouts.idle.duration());
     options.idle_timeout = Some(timeouts.keepalive.duration());
-    Ok(Box::new(peer))
+    Ok(peer)
 }
 
 fn wait(exchange: &Exchange, of: impl Fn(&ServiceTimeouts) -> crate::model::Millis) {

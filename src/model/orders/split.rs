@@ -1,9 +1,11 @@
 //! Shares: `weight`, `switch`, `rollback`, and what time does to them.
 
 use crate::model::{
-    Command, Commit, Event, Model, Moment, Order, PoolName, Refusal, ServiceName, Severity, Split, State, Step,
+    Command, Commit, EndpointKey, Event, Model, Moment, Order, PoolName, Refusal, ServiceName, Severity, Share,
+    Split, State, Step,
     change::{SplitChange, grouped},
     event::Actor,
+    health::Standing,
     state::{Ramp, Revert, ServiceState},
 };
 
@@ -23,6 +25,7 @@ impl Model {
             service.split = split;
         }
         let mut step = self.split_step(now, state, order, pool);
+        step.reply.warnings = self.unserved(&step);
         if let Some(span) = span.filter(|_| step.reply.changed) {
             step.note(&format!("for {span}, then back"));
         }
@@ -138,6 +141,29 @@ impl Model {
             Some(unknown) => Err(Refusal::UnknownService(unknown.clone())),
             None => Ok(named.to_vec()),
         }
+    }
+
+    /// Pools that have a share but nobody to serve it.
+    fn unserved(&self, step: &Step) -> Vec<String> {
+        let services = step.state.services.iter();
+        let pools = services.flat_map(|(name, s)| s.split.iter().map(move |(pool, share)| (name, s, pool, share)));
+        pools
+            .filter(|(name, s, pool, share)| *share > Share::NONE && !self.is_usable(name, s, pool))
+            .map(|(name, _, pool, share)| {
+                format!("pool {pool} of {name} has no usable endpoint: its {share} are not served by it")
+            })
+            .collect()
+    }
+
+    fn is_usable(&self, service: &ServiceName, state: &ServiceState, pool: &PoolName) -> bool {
+        let endpoints = state.endpoints.get(pool).map(Vec::as_slice).unwrap_or_default();
+        endpoints.iter().any(|endpoint| {
+            self.targets(&endpoint.address).into_iter().any(|target| {
+                let address = endpoint.address.clone();
+                let key = EndpointKey { service: service.clone(), pool: pool.clone(), address, target };
+                self.standing(&key, endpoint) < Standing::Out
+            })
+        })
     }
 
     /// A step to `state` whose words are the splits that changed, `lead` first in each.

@@ -269,6 +269,18 @@ fn an_endpoint_is_changed_wherever_its_pool_has_it() {
 }
 
 #[test]
+fn a_share_that_nobody_serves_is_warned_of() {
+    let mut model = model();
+    let drain = |address| endpoint("green", address, EndpointAction::Set(AdminState::Drain));
+    model.does(0, order(drain("127.0.0.1:3")));
+    let reply = model.does(0, order(weight("green", "5")));
+    assert_eq!(
+        reply.warnings,
+        ["pool green of web has no usable endpoint: its 5% are not served by it"]
+    );
+}
+
+#[test]
 fn cohorts_count_what_changed() {
     let mut model = model();
     let cohort = |users: &[&str], action| {

@@ -1,0 +1,39 @@
+# What there is to type:
+#   make demo    build, and watch traffic move from blue to green and back (40 s after the build)
+#   make test    everything that must hold: format, lints, tests
+#   make bench   what a decision and a count cost
+#   make fuzz    60 s of each fuzz target (FUZZ_SECONDS=10 for less)
+#   make build   the release binaries, target/release/lbd and lbctl
+#
+# Each first installs what the build lacks (.ci/install-deps says what).
+
+CARGO ?= cargo
+FUZZ_SECONDS ?= 60
+# `quick` in Cargo.toml: nearly a release, built in a fraction of the time.
+QUICK := --profile quick
+
+.PHONY: demo test bench fuzz build deps
+
+demo: deps
+	$(CARGO) build --locked $(QUICK) --bins --example demo </dev/null
+	@$(CARGO) run --locked --quiet $(QUICK) --example demo </dev/null
+
+test: deps
+	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) clippy --locked --all-targets -- -D warnings </dev/null
+	.ci/run-tests
+	$(CARGO) test --locked --doc </dev/null
+	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir target </dev/null
+
+bench: deps
+	$(CARGO) bench --locked $(QUICK) --bench decision --bench tally -- --noplot </dev/null
+
+fuzz: deps
+	FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz </dev/null
+
+build: deps
+	$(CARGO) build --locked --release --bins </dev/null
+
+deps:
+	@.ci/install-deps

@@ -1,0 +1,73 @@
+//! What the integration tests share: a laboratory with the real binaries, real origins, real sockets.
+//!
+//! - [`Lab`] is a running `lbd` with its folder, driven by the real `lbctl` and by plain sockets.
+//! - [`Origin`] is an application behind it: a hyper server whose behaviour can be changed at any time.
+//! - [`Client`] is a browser: one keep-alive connection.
+//!
+//! Nothing listens on a fixed port, so tests run side by side. Waiting is done in [`eventually`] and
+//! nowhere else: it is bounded, and says what was waited for.
+#![allow(dead_code, unused_imports, reason = "every test file uses a part of it")]
+#![allow(clippy::disallowed_methods, reason = "tests run in real time")]
+
+mod broken;
+mod http;
+mod lab;
+mod load;
+mod origin;
+mod outcome;
+mod plan;
+
+use std::time::{Duration, Instant};
+
+pub use broken::{Dead, Deaf, RawOrigin};
+pub use http::{Answer, Client, Request};
+pub use lab::Lab;
+pub use load::{Crowd, Load, predicted};
+pub use origin::{Origin, hash};
+pub use outcome::Outcome;
+pub use plan::Plan;
+
+/// How long anything may take before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(10);
+
+/// Waits until `look` finds something, [`PATIENCE`] at most.
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    match within(PATIENCE, look) {
+        Some(found) => found,
+        None => panic!("waited {PATIENCE:?} in vain: {what}"),
+    }
+}
+
+/// Waits until `look` finds something, `patience` at most.
+pub fn within<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + patience;
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if Instant::now() > end {
+            return None;
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// How long `work` takes, and what it returns.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let begun = Instant::now();
+    let result = work();
+    (begun.elapsed(), result)
+}
+
+/// Whether a program is installed; prints a note if it is not.
+pub fn installed(program: &str) -> bool {
+    let there = std::process::Command::new(program)
+        .arg(if program == "nginx" { "-v" } else { "--version" })
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !there {
+        println!("note: {program} is not installed, this test is passed over");
+    }
+    there
+}
