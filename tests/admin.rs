@@ -269,8 +269,8 @@ fn over_tcp_only_health_and_metrics_are_open() {
         "forbidden",
     );
     assert_eq!(lab.status().share("green"), "0%");
-    let refusal = lab.events().into_iter().find(|e| e["kind"] == "access");
-    assert!(refusal.is_some_and(|e| e["summary"].as_str().unwrap().contains("PUT /v1/split")));
+    // Strangers are not journaled: they could fill the disk with their attempts.
+    assert!(lab.events().iter().all(|e| e["kind"] != "access"));
 }
 
 /// Method: the socket's permission bits, as configured and by default.

@@ -99,7 +99,8 @@ fn a_body_that_is_cut_short_is_not_made_whole() {
     let mut client = lab.client();
     let head = client.begin(&Request::get("/")).read_head().unwrap();
     assert_eq!((head.status, head.header("content-length")), (200, Some("1000")));
-    assert_eq!(client.rest().len(), 100);
+    // pingora drops what it read together with the failure, so it may be fewer than were sent.
+    assert!(client.rest().len() <= 100);
     blue.answer();
     lab.get("/").expect(200);
 }

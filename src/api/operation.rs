@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::types::{
     CohortBody, CohortList, ConfigDiff, ConfigShown, EndpointBody, EndpointList, EndpointStateBody, EventList,
-    ExplainBody, Explained, MaintenanceBody, MaintenanceView, Nothing, Reloaded, RollbackBody, SplitBody,
+    ExplainBody, Explained, MaintenanceBody, MaintenanceView, ReloadBody, Reloaded, RollbackBody, SplitBody,
     Status, Version,
 };
 use crate::model::Changed;
@@ -59,8 +59,6 @@ pub enum Op {
     DiffConfig,
     /// Load the config file again.
     ReloadConfig,
-    /// Return to what the file says.
-    ResetRuntime,
     /// This document.
     OpenApi,
     /// Which release this is.
@@ -139,7 +137,6 @@ impl Op {
         Self::ShowConfig,
         Self::DiffConfig,
         Self::ReloadConfig,
-        Self::ResetRuntime,
         Self::OpenApi,
         Self::Version,
         Self::Metrics,
@@ -208,13 +205,8 @@ impl Op {
             Self::DiffConfig => get::<ConfigDiff>("/v1/config/diff", Viewer, "runtime against file", &[]),
             Self::ReloadConfig => Spec {
                 reply: Reply::Json(SchemaGenerator::subschema_for::<Reloaded>),
-                ..change::<Nothing>("POST", "/v1/config/reload", "load the config file again, all or nothing")
+                ..change::<ReloadBody>("POST", "/v1/config/reload", "load the config file again, all or nothing")
             },
-            Self::ResetRuntime => change::<Nothing>(
-                "POST",
-                "/v1/config/reset",
-                "return weights, baselines and endpoints to what the file says",
-            ),
             Self::OpenApi => text("/v1/openapi.json", Viewer, "this document", "application/json"),
             Self::Version => get::<Version>("/v1/version", Viewer, "which release this is", &[]),
             Self::Metrics => text("/metrics", Anyone, "metrics for Prometheus", "text/plain; version=0.0.4"),

@@ -24,10 +24,14 @@ pub struct Failure {
     pub hint: String,
 }
 
-/// An empty body.
+/// `POST /v1/config/reload`.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Nothing {}
+pub struct ReloadBody {
+    /// Return weights, baselines and endpoints to what the file says.
+    #[serde(default)]
+    pub reset_runtime: bool,
+}
 
 /// `PUT /v1/split`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]

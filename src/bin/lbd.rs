@@ -5,9 +5,9 @@ use std::{cell::RefCell, path::PathBuf, process::ExitCode, rc::Rc, sync::Arc};
 use anyhow::{Context, anyhow};
 use clap::Parser;
 use lbd::{
-    config,
+    config::{self, Loaded},
     control::{
-        self, Control, Listening, Place, Shared, Stopping, clock,
+        self, Content, Control, Listening, Place, Shared, Stopping, clock,
         journal::Journal,
         server::{AdminSocket, open_http, serve_http},
         store::FileStore,
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&flags, Arc::new(loaded.settings)) {
+    match run(&flags, loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lbd: {error:#}");
@@ -73,15 +73,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(flags: &Flags, settings: Arc<Settings>) -> anyhow::Result<()> {
+fn run(flags: &Flags, loaded: Loaded) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = LocalSet::new().block_on(&runtime, serve(flags, settings));
+    let result = LocalSet::new().block_on(&runtime, serve(flags, loaded));
     // A name server that hangs must not keep the process from ending.
     runtime.shutdown_background();
     result
 }
 
-async fn serve(flags: &Flags, settings: Arc<Settings>) -> anyhow::Result<()> {
+async fn serve(flags: &Flags, loaded: Loaded) -> anyhow::Result<()> {
+    let settings = Arc::new(loaded.settings);
     raise_descriptor_limit();
     let socket = AdminSocket::open(&settings.admin)?;
     let mut listeners = open_listeners(&settings)?;
@@ -90,7 +91,8 @@ async fn serve(flags: &Flags, settings: Arc<Settings>) -> anyhow::Result<()> {
         None => None,
     };
     let failures = Arc::new(Notify::new());
-    let control = take_over(flags, &settings, &listeners, failures.clone())?;
+    let content = (loaded.text, settings.maintenance.template.clone());
+    let control = take_over(flags, &settings, content, &listeners, failures.clone())?;
     control::resolve_now(&control).await;
 
     let (stop, stopping) = watch::channel(false);
@@ -131,6 +133,7 @@ fn open_listeners(settings: &Settings) -> anyhow::Result<Vec<Bound>> {
 fn take_over(
     flags: &Flags,
     settings: &Arc<Settings>,
+    content: Content,
     listeners: &[Bound],
     failures: Arc<Notify>,
 ) -> anyhow::Result<Shared> {
@@ -152,6 +155,8 @@ fn take_over(
     };
     let place = Place {
         config: std::path::absolute(&flags.config)?,
+        loaded: content,
+        started_with: settings.clone(),
         started: clock::now(),
         listeners: listeners.iter().map(listening).collect(),
         workers: settings.runtime.workers,

@@ -15,9 +15,9 @@ use super::{
 use crate::{
     api::{
         Op,
-        types::{ConfigDiff, ConfigShown, Nothing, Reloaded},
+        types::{ConfigDiff, ConfigShown, ReloadBody, Reloaded},
     },
-    model::{Changed, Settings},
+    model::Settings,
 };
 
 /// Does what was typed.
@@ -103,38 +103,9 @@ fn differences(diff: &ConfigDiff) -> Table {
     table
 }
 
-async fn reload(session: &mut Session<'_>, reset: bool) -> Result<Reloaded, Trouble> {
-    let call = Call::new(Op::ReloadConfig)
-        .body(&Nothing {})?
-        .on(&session.terms);
-    let mut reloaded: Reloaded = session.client.call(&call).await?.read()?;
-    if reset {
-        // Nobody may come between: the reset is based on what the reload has made.
-        if session.terms.if_revision.is_some() {
-            session.terms.if_revision = Some(reloaded.changed.revision);
-        }
-        let call = Call::new(Op::ResetRuntime)
-            .body(&Nothing {})?
-            .on(&session.terms);
-        let changed: Changed = session.client.call(&call).await?.read()?;
-        reloaded.changed = joined(reloaded.changed, changed);
-    }
-    Ok(reloaded)
-}
-
-/// Two changes as one.
-fn joined(mut first: Changed, second: Changed) -> Changed {
-    if second.changed && !first.changed {
-        first.summary.clear();
-    }
-    if second.changed || !first.changed {
-        first.summary.extend(second.summary);
-    }
-    first.revision = second.revision;
-    first.changed |= second.changed;
-    first.splits.extend(second.splits);
-    first.warnings.extend(second.warnings);
-    first
+async fn reload(session: &mut Session<'_>, reset_runtime: bool) -> Result<Reloaded, Trouble> {
+    let call = Call::new(Op::ReloadConfig).body(&ReloadBody { reset_runtime })?.on(&session.terms);
+    session.client.call(&call).await?.read()
 }
 
 fn print(session: &mut Session<'_>, reloaded: &Reloaded) -> Result<(), Trouble> {
@@ -152,53 +123,4 @@ async fn show(session: &mut Session<'_>) -> Result<(), Trouble> {
         format!("# {} with every default", shown.file).as_str(),
         shown.effective.trim_end(),
     ])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Revision;
-
-    fn changed(revision: u64, changed: bool, summary: &str) -> Changed {
-        let (revision, summary) = (Revision(revision), vec![summary.into()]);
-        Changed {
-            revision,
-            changed,
-            summary,
-            ..Changed::default()
-        }
-    }
-
-    #[test]
-    fn a_reload_and_a_reset_are_told_as_one() {
-        for (first, second, told) in [
-            (
-                changed(5, true, "a"),
-                changed(6, true, "b"),
-                "a, revision 6|b, revision 6",
-            ),
-            (
-                changed(5, false, "a"),
-                changed(6, true, "b"),
-                "b, revision 6",
-            ),
-            (
-                changed(5, true, "a"),
-                changed(5, false, "b"),
-                "a, revision 5",
-            ),
-        ] {
-            assert_eq!(change::lines(&joined(first, second)).join("|"), told);
-        }
-    }
-
-    #[test]
-    fn a_good_file_is_counted() {
-        let good = Good {
-            file: "x.toml".into(),
-            services: 2,
-            listeners: 1,
-        };
-        assert_eq!(good.line(), "x.toml is good: 2 services, 1 listener");
-    }
 }

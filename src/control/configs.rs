@@ -10,8 +10,9 @@ use crate::{
     config,
     model::{
         Actor, Input, Refusal, ServiceName, Severity,
-        health::AdminState,
-        state::{EndpointState, ServiceState},
+        command::{Reload, Runtime},
+        diff::listed,
+        state::ServiceState,
     },
 };
 
@@ -25,27 +26,38 @@ impl Control {
     /// # Errors
     ///
     /// [`Refusal::BadConfig`] with every mistake; what ran before still runs.
-    pub fn reload(&mut self, actor: Actor, rehearse: Rehearse) -> Result<Reloaded, Refusal> {
-        let result = self.try_reload(&actor, rehearse);
-        if rehearse == Rehearse::No {
-            match &result {
-                Ok(_) => self.reloads.done += 1,
-                Err(refusal) => {
-                    self.reloads.refused += 1;
-                    let summary = format!("the new config was refused: {refusal}");
-                    self.note("reload", Severity::Warning, actor, summary);
+    pub fn reload(
+        &mut self,
+        actor: Actor,
+        reason: Option<String>,
+        runtime: Runtime,
+        rehearse: Rehearse,
+    ) -> Result<Reloaded, Refusal> {
+        let result = config::load(&self.place.config)
+            .map_err(|problems| Refusal::BadConfig(problems.to_string()))
+            .and_then(|loaded| {
+                let settings = Arc::new(loaded.settings);
+                // Against what the process started with: that is what it still runs on.
+                let needs_restart = config::needs_restart(&self.place.started_with, &settings);
+                let reload = Reload { settings, actor: actor.clone(), reason, runtime };
+                Ok(Reloaded { changed: self.apply(Input::Reloaded(reload), rehearse)?, needs_restart })
+            });
+        match &result {
+            _ if rehearse == Rehearse::Yes => {}
+            Ok(reloaded) => {
+                self.reloads.done += 1;
+                if reloaded.changed.changed && !reloaded.needs_restart.is_empty() {
+                    let keys = reloaded.needs_restart.join(", ");
+                    self.note("reload", Severity::Warning, actor, format!("only a restart applies {keys}"));
                 }
+            }
+            Err(refusal) => {
+                self.reloads.refused += 1;
+                let summary = format!("the new config was refused: {refusal}");
+                self.note("reload", Severity::Warning, actor, summary);
             }
         }
         result
-    }
-
-    fn try_reload(&mut self, actor: &Actor, rehearse: Rehearse) -> Result<Reloaded, Refusal> {
-        let loaded = config::load(&self.place.config).map_err(|p| Refusal::BadConfig(p.to_string()))?;
-        let needs_restart = config::needs_restart(&self.model.settings, &loaded.settings);
-        let input = Input::Reloaded(Arc::new(loaded.settings), actor.clone());
-        let changed = self.apply(input, rehearse)?;
-        Ok(Reloaded { changed, needs_restart })
     }
 
     /// How reloads went so far.
@@ -88,25 +100,13 @@ fn differences(name: &ServiceName, state: &ServiceState) -> Vec<Difference> {
     list
 }
 
-fn listed(endpoints: &[EndpointState]) -> String {
-    let text = |e: &EndpointState| {
-        let weight = if e.weight == 1 { String::new() } else { format!(" weight {}", e.weight) };
-        let state = match e.admin {
-            AdminState::Ready => String::new(),
-            AdminState::Drain | AdminState::Maint => format!(" {}", e.admin.as_str()),
-        };
-        format!("{}{weight}{state}", e.address)
-    };
-    endpoints.iter().map(text).collect::<Vec<_>>().join(", ")
-}
-
 /// Reloads when the file's content changes. A content is tried once, and only when it is the same in
 /// two readings, so that a file is not read while it is being written.
 pub async fn watch(control: Shared) {
     let mut ticks = interval(WATCH);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let path = control.borrow().place.config.clone();
-    let mut tried = read(&control, &path);
+    let mut tried = Some(control.borrow().place.loaded.clone());
     let mut seen = tried.clone();
     loop {
         ticks.tick().await;
@@ -116,14 +116,17 @@ pub async fn watch(control: Shared) {
         if settled && now != tried && now.is_some() {
             tried = now;
             // The refusal is journaled and logged by `reload` itself.
-            let _ = control.borrow_mut().reload(Actor::lbd(), Rehearse::No);
+            let _ = control.borrow_mut().reload(Actor::lbd(), None, Runtime::Kept, Rehearse::No);
         }
     }
 }
 
-/// The file's content, with that of the maintenance page.
-fn read(control: &Shared, path: &Path) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+/// The file's text, and that of the maintenance page.
+pub type Content = (String, Option<Arc<str>>);
+
+fn read(control: &Shared, path: &Path) -> Option<Content> {
     let page = control.borrow().model.settings.maintenance.page.clone();
     let page = page.map(|page| path.parent().unwrap_or(Path::new("/")).join(page));
-    Some((fs::read(path).ok()?, page.and_then(|page| fs::read(page).ok())))
+    let page = page.and_then(|page| fs::read_to_string(page).ok()).map(Arc::from);
+    Some((fs::read_to_string(path).ok()?, page))
 }

@@ -15,12 +15,13 @@ use crate::{
         self, Op, Role,
         types::{
             CohortBody, CohortList, EndpointBody, EndpointList, EndpointStateBody, EventList, ExplainBody, Failure,
-            MaintenanceBody, Nothing, PoolEndpoints, RollbackBody, SplitBody, Version,
+            MaintenanceBody, PoolEndpoints, ReloadBody, RollbackBody, SplitBody, Version,
         },
     },
     model::{
         Actor, Command, Event, Moment, Order, PoolName, Refusal, Revision, ServiceName, Severity, Share,
-        command::{CohortAction, EndpointAction},
+        address::NotAnAddress,
+        command::{CohortAction, CohortChange, EndpointAction, EndpointChange, Rollback, Runtime, Weight},
         maintenance::Maintenance,
     },
 };
@@ -153,12 +154,12 @@ async fn answer(
         Op::SetSplit => order(control, terms, split(parse(&body)?)?),
         Op::Rollback => {
             let RollbackBody { services, ramp } = parse(&body)?;
-            order(control, terms, Command::Rollback { services, ramp })
+            order(control, terms, Command::Rollback(Rollback { services, ramp }))
         }
         Op::GetMaintenance => Ok(ok(&control.borrow().maintenance_views(secrets))),
         Op::SetMaintenance => order(control, terms, maintenance(parse(&body)?)?),
         Op::EndMaintenance => {
-            order(control, terms, Command::MaintenanceOff { services: query.services()? })
+            order(control, terms, Command::MaintenanceOff(query.services()?))
         }
         Op::ListEndpoints => {
             list_endpoints(control, pool(first())?, &known(control, query.services()?)?)
@@ -166,20 +167,15 @@ async fn answer(
         Op::AddEndpoint => {
             let EndpointBody { address, weight, services } = parse(&body)?;
             let action = EndpointAction::Add { weight: weight.unwrap_or(1) };
-            order(control, terms, Command::Endpoint { pool: pool(first())?, address, services, action })
+            let pool = pool(first())?;
+            order(control, terms, Command::Endpoint(EndpointChange { pool, address, services, action }))
         }
         Op::SetEndpoint => {
             let EndpointStateBody { state, services } = parse(&body)?;
-            let address = values.get(1).map(String::as_str).unwrap_or_default();
-            let address = address.parse().map_err(|e: crate::model::address::NotAnAddress| Fault::bad(e.to_string()))?;
-            let action = EndpointAction::Set(state);
-            order(control, terms, Command::Endpoint { pool: pool(first())?, address, services, action })
+            order(control, terms, endpoint(&values, services, EndpointAction::Set(state))?)
         }
         Op::RemoveEndpoint => {
-            let address = values.get(1).map(String::as_str).unwrap_or_default();
-            let address = address.parse().map_err(|e: crate::model::address::NotAnAddress| Fault::bad(e.to_string()))?;
-            let (services, action) = (query.services()?, EndpointAction::Remove);
-            order(control, terms, Command::Endpoint { pool: pool(first())?, address, services, action })
+            order(control, terms, endpoint(&values, query.services()?, EndpointAction::Remove)?)
         }
         Op::ListCohort => list_cohort(control, &pool(first())?),
         Op::AddToCohort => order(control, terms, cohort(pool(first())?, parse(&body)?, CohortAction::Add)),
@@ -194,13 +190,11 @@ async fn answer(
         Op::ShowConfig => Ok(ok(&control.borrow().show_config())),
         Op::DiffConfig => Ok(ok(&control.borrow().diff_config())),
         Op::ReloadConfig => {
-            parse::<Nothing>(&body)?;
+            let ReloadBody { reset_runtime } = parse(&body)?;
             terms.check(control)?;
-            Ok(ok(&control.borrow_mut().reload(terms.actor, terms.rehearse)?))
-        }
-        Op::ResetRuntime => {
-            parse::<Nothing>(&body)?;
-            order(control, terms, Command::ResetRuntime)
+            let runtime = if reset_runtime { Runtime::Reset } else { Runtime::Kept };
+            let Terms { actor, reason, rehearse, .. } = terms;
+            Ok(ok(&control.borrow_mut().reload(actor, reason, runtime, rehearse)?))
         }
         Op::OpenApi => Ok(ok(&api::document())),
         Op::Version => Ok(ok(&Version { version: env!("CARGO_PKG_VERSION").into() })),
@@ -314,7 +308,8 @@ fn split(body: SplitBody) -> Result<Command, Fault> {
     if switch && share != Share::WHOLE {
         return Err(Fault::bad("a switch gives the pool 100%"));
     }
-    Ok(Command::Weight { pool, share, services, span, verb: if switch { "switch" } else { "weight" } })
+    let verb = if switch { "switch" } else { "weight" };
+    Ok(Command::Weight(Weight { pool, share, services, span, verb }))
 }
 
 fn maintenance(body: MaintenanceBody) -> Result<Command, Fault> {
@@ -336,12 +331,23 @@ fn maintenance(body: MaintenanceBody) -> Result<Command, Fault> {
         allow: body.allow,
         secret: body.secret.map(Arc::from),
     };
-    Ok(Command::MaintenanceOn { services: body.services, maintenance })
+    Ok(Command::MaintenanceOn(body.services, maintenance))
 }
 
 fn cohort(pool: PoolName, body: CohortBody, action: CohortAction) -> Command {
     let users = body.users.into_iter().map(Arc::from).collect();
-    Command::Cohort { pool, list: body.list, users, action }
+    Command::Cohort(CohortChange { pool, list: body.list, users, action })
+}
+
+/// A change of the endpoint that the path names.
+fn endpoint(
+    values: &[String],
+    services: Vec<ServiceName>,
+    action: EndpointAction,
+) -> Result<Command, Fault> {
+    let [at, address] = values else { return Err(Fault::bad("the path names no endpoint")) };
+    let address = address.parse().map_err(|e: NotAnAddress| Fault::bad(e.to_string()))?;
+    Ok(Command::Endpoint(EndpointChange { pool: pool(at)?, address, services, action }))
 }
 
 fn list_endpoints(control: &Shared, pool: PoolName, services: &[ServiceName]) -> Result<Response<Body>, Fault> {

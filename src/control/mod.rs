@@ -33,6 +33,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
+pub use configs::Content;
 pub use resolve::resolve_now;
 pub use signals::{Stopping, watch_signals};
 pub use tasks::start;
@@ -80,6 +81,10 @@ pub struct Control {
 pub struct Place {
     /// The config file.
     pub config: PathBuf,
+    /// Its content at start.
+    pub loaded: Content,
+    /// What it said at start.
+    pub started_with: Arc<Settings>,
     /// When the process started.
     pub started: Moment,
     /// Its listeners.

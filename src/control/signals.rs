@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{Rehearse, Shared};
-use crate::model::Actor;
+use crate::model::{Actor, command::Runtime};
 
 /// How the process is to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,6 +64,6 @@ fn reload(control: &Shared) {
     }
     // The refusal is journaled and logged by `reload` itself.
     let actor = Actor { name: "SIGHUP".into(), uid: None, pid: None };
-    let _ = control.borrow_mut().reload(actor, Rehearse::No);
+    let _ = control.borrow_mut().reload(actor, None, Runtime::Kept, Rehearse::No);
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }

@@ -57,6 +57,11 @@ impl SplitChange {
         Self { service: service.clone(), pools: pools.collect() }
     }
 
+    /// Whether the service has the pool.
+    pub fn has(&self, pool: &PoolName) -> bool {
+        self.pools.iter().any(|p| p.pool == *pool)
+    }
+
     /// Whether any share changed.
     pub fn is_change(&self) -> bool {
         self.pools.iter().any(|p| p.from != p.to)

@@ -65,6 +65,11 @@ impl Cohorts {
         self.0.get(pool)
     }
 
+    /// The pools that have a cohort.
+    pub fn pools(&self) -> impl Iterator<Item = &PoolName> {
+        self.0.keys()
+    }
+
     /// Changes the pool's cohort with `change`. Pools without users are forgotten.
     pub fn change<R>(&mut self, pool: &PoolName, change: impl FnOnce(&mut Cohort) -> R) -> R {
         let cohort = self.0.entry(pool.clone()).or_default();
@@ -73,10 +78,5 @@ impl Cohorts {
             self.0.remove(pool);
         }
         result
-    }
-
-    /// Forgets the cohorts of pools that `known` does not know.
-    pub fn retain(&mut self, known: impl Fn(&PoolName) -> bool) {
-        self.0.retain(|pool, _| known(pool));
     }
 }

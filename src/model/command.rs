@@ -18,9 +18,31 @@ pub enum Input {
     /// An operator's command.
     Order(Order),
     /// A new config file was accepted.
-    Reloaded(Arc<Settings>, Actor),
+    Reloaded(Reload),
     /// Time went by.
     Tick,
+}
+
+/// A config file that was accepted.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// What it says.
+    pub settings: Arc<Settings>,
+    /// Who asked.
+    pub actor: Actor,
+    /// Why.
+    pub reason: Option<String>,
+    /// What becomes of runtime values that differ from it.
+    pub runtime: Runtime,
+}
+
+/// What becomes of runtime values at a reload.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Runtime {
+    /// They stay where the file's own value did not change.
+    Kept,
+    /// Weights, baselines and endpoints return to what the file says.
+    Reset,
 }
 
 /// What was seen of the world. Changes which endpoints are fit, never what operators decided.
@@ -60,65 +82,71 @@ pub struct Order {
     pub command: Command,
 }
 
-/// What operators can ask for. `services` empty means every service that is concerned.
+/// What operators can ask for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Give a pool a share.
-    Weight {
-        /// The pool.
-        pool: PoolName,
-        /// Its share.
-        share: Share,
-        /// Only in these services.
-        services: Vec<ServiceName>,
-        /// Return to the split before after this time.
-        span: Option<Millis>,
-        /// The verb that was used: `weight` or `switch`.
-        verb: &'static str,
-    },
-    /// Give everything back to the baseline, at once or in steps over `ramp`.
-    Rollback {
-        /// Only in these services.
-        services: Vec<ServiceName>,
-        /// Over this time.
-        ramp: Option<Millis>,
-    },
-    /// Begin or change maintenance.
-    MaintenanceOn {
-        /// Only of these services.
-        services: Vec<ServiceName>,
-        /// Until when, who passes, what the page says.
-        maintenance: Maintenance,
-    },
-    /// End maintenance.
-    MaintenanceOff {
-        /// Only of these services.
-        services: Vec<ServiceName>,
-    },
+    Weight(Weight),
+    /// Give everything back to the baseline.
+    Rollback(Rollback),
+    /// Begin maintenance, of these services or of all, or change its terms.
+    MaintenanceOn(Vec<ServiceName>, Maintenance),
+    /// End maintenance, of these services or altogether.
+    MaintenanceOff(Vec<ServiceName>),
     /// Change an endpoint.
-    Endpoint {
-        /// The pool.
-        pool: PoolName,
-        /// The endpoint.
-        address: Address,
-        /// Only in these services.
-        services: Vec<ServiceName>,
-        /// What to do.
-        action: EndpointAction,
-    },
+    Endpoint(EndpointChange),
     /// Change a pool's cohort.
-    Cohort {
-        /// The pool.
-        pool: PoolName,
-        /// Which list.
-        list: List,
-        /// The users.
-        users: Vec<Arc<str>>,
-        /// Add or remove them.
-        action: CohortAction,
-    },
-    /// Return splits, baselines and endpoints to what the file says.
-    ResetRuntime,
+    Cohort(CohortChange),
+}
+
+/// A share for a pool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weight {
+    /// The pool.
+    pub pool: PoolName,
+    /// Its share.
+    pub share: Share,
+    /// Only in these services; empty: in every one that has the pool.
+    pub services: Vec<ServiceName>,
+    /// Return to the split before after this time.
+    pub span: Option<Millis>,
+    /// The verb that was used: `weight` or `switch`.
+    pub verb: &'static str,
+}
+
+/// The way back to the baselines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollback {
+    /// Only in these services; empty: in all.
+    pub services: Vec<ServiceName>,
+    /// In steps over this time; absent: at once.
+    pub ramp: Option<Millis>,
+}
+
+/// A change of an endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointChange {
+    /// The pool.
+    pub pool: PoolName,
+    /// The endpoint.
+    pub address: Address,
+    /// Only in these services; empty: wherever the pool has it.
+    pub services: Vec<ServiceName>,
+    /// What to do.
+    pub action: EndpointAction,
+}
+
+/// A change of a pool's cohort, in every service that has the pool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CohortChange {
+    /// The pool.
+    pub pool: PoolName,
+    /// Which list.
+    pub list: List,
+    /// The users.
+    pub users: Vec<Arc<str>>,
+    /// Add or remove them.
+    pub action: CohortAction,
 }
 
 /// What to do with an endpoint.

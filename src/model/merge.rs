@@ -15,28 +15,49 @@ impl State {
     pub fn merged(&self, settings: &Settings) -> Self {
         let merged = |name, file: &settings::Service| match self.services.get(name) {
             Some(state) => Arc::new(state.merged(file)),
-            None => Arc::new(ServiceState::new(file)),
+            None => Arc::new(ServiceState::new(file, None)),
         };
         let services = settings.service.iter().map(|(name, s)| (name.clone(), merged(name, s)));
-        let mut next = Self { services: services.collect(), ..self.clone() };
-        let State { services, cohorts, .. } = &mut next;
-        cohorts.retain(|pool| services.values().any(|s| s.split.has(pool)));
-        next
+        // Cohorts of pools that are gone stay: a pool may be away for one reload only.
+        Self { services: services.collect(), ..self.clone() }
+    }
+}
+
+impl State {
+    /// The state of the last run under the file of this start. A file that was edited in between makes
+    /// a new revision, as a reload would have.
+    pub fn restarted(&self, settings: &Settings) -> Self {
+        let merged = self.merged(settings);
+        let revision = if merged == *self { self.revision } else { self.revision.next() };
+        Self { revision, ..merged }
+    }
+
+    /// The state with weights, baselines and endpoints as the file says. Maintenance and cohorts are
+    /// not the file's to say.
+    pub fn reset(&self, settings: &Settings) -> Self {
+        let reset = |name, file: &settings::Service| {
+            let old = self.services.get(name);
+            let maintenance = old.and_then(|s| s.maintenance.clone());
+            Arc::new(ServiceState { maintenance, ..ServiceState::new(file, old.map(|s| &s.split)) })
+        };
+        let services = settings.service.iter().map(|(name, s)| (name.clone(), reset(name, s)));
+        Self { services: services.collect(), ..self.clone() }
     }
 }
 
 impl ServiceState {
     fn merged(&self, settings: &settings::Service) -> Self {
         let file = FileState::new(settings);
-        let split = self.merged_split(&file);
-        let keeps_split = split.is_some();
         let baseline_stays = file.baseline == self.file.baseline && file.split.has(&self.baseline);
+        let baseline = if baseline_stays { &self.baseline } else { &file.baseline };
+        let kept = self.merged_split(&file);
+        let keeps = |split: &Split| kept.is_some() && split.has_pools_of(&file.split);
         Self {
-            baseline: if baseline_stays { self.baseline.clone() } else { file.baseline.clone() },
-            split: split.unwrap_or_else(|| file.split.clone()),
+            baseline: baseline.clone(),
+            revert: self.revert.clone().filter(|r| keeps(&r.split)),
+            ramp: self.ramp.clone().filter(|r| keeps(&r.from)),
+            split: kept.unwrap_or_else(|| file.split.clone()).settled(Some(&self.split), baseline),
             endpoints: file.endpoints.keys().map(|pool| (pool.clone(), self.merged_pool(pool, &file))).collect(),
-            revert: self.revert.clone().filter(|r| keeps_split && same_pools(&r.split, &file.split)),
-            ramp: self.ramp.clone().filter(|r| keeps_split && same_pools(&r.from, &file.split)),
             maintenance: self.maintenance.clone(),
             file,
         }
@@ -62,13 +83,11 @@ impl ServiceState {
         let kept = runtime.iter().filter_map(|e| match (find(&before, e), find(&after, e)) {
             (Some(_), None) => None,
             (Some(old), Some(new)) if old.weight != new.weight => Some(EndpointState { weight: new.weight, ..e.clone() }),
-            (Some(_) | None, Some(_)) | (None, None) => Some(e.clone()),
+            // Added here first and written into the file later: the file's weight is a new word.
+            (None, Some(new)) => Some(EndpointState { weight: new.weight, ..e.clone() }),
+            (Some(_), Some(_)) | (None, None) => Some(e.clone()),
         });
         let added = after.iter().filter(|e| find(&before, e).is_none() && find(&runtime, e).is_none());
         kept.chain(added.cloned()).collect()
     }
-}
-
-fn same_pools(a: &Split, b: &Split) -> bool {
-    a.iter().map(|(pool, _)| pool).eq(b.iter().map(|(pool, _)| pool))
 }

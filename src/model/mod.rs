@@ -17,6 +17,7 @@ pub mod change;
 pub mod cohort;
 pub mod command;
 pub mod decide;
+pub mod diff;
 pub mod event;
 pub mod facts;
 pub mod health;

@@ -10,9 +10,11 @@ use super::{
     units::{PoolName, Share},
 };
 
-/// The shares of a service's pools, in the order of the config file; never empty.
+/// The shares of a service's pools; never empty.
 ///
-/// Invariant: the shares sum to [`Share::WHOLE`].
+/// Invariant: the shares sum to [`Share::WHOLE`]. The order of the candidates decides which buckets
+/// they own ([`Places`]); [`Split::settled`] keeps it such that nobody's users move for a pool without
+/// users.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "Vec<(PoolName, Share)>", into = "Vec<(PoolName, Share)>")]
 pub struct Split(Vec<(PoolName, Share)>);
@@ -47,7 +49,7 @@ impl Split {
         Self(pools.into_iter().map(|p| (p.clone(), share(&p))).collect())
     }
 
-    /// The pools with their shares, in the order of the config file.
+    /// The pools with their shares, in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = (&PoolName, Share)> {
         self.0.iter().map(|(pool, share)| (pool, *share))
     }
@@ -93,9 +95,32 @@ impl Split {
         }
         .ok_or_else(|| Refusal::NowhereElse { pool: pool.clone(), rest: share.rest() })?;
         let of = |p: &PoolName| shares.iter().find(|(q, _)| q == p).map_or(Share::NONE, |(_, s)| *s);
-        Ok(Self(
-            self.iter().map(|(p, _)| (p.clone(), if p == pool { share } else { of(p) })).collect(),
-        ))
+        let next = self.iter().map(|(p, _)| (p.clone(), if p == pool { share } else { of(p) }));
+        Ok(Self(next.collect()).settled(Some(self), baseline))
+    }
+
+    /// The same shares in an order that moves as few users as can be, coming from `before`: pools keep
+    /// their places there, new ones come last, and a candidate that rises from nothing takes the first
+    /// place whose holder has no users.
+    #[must_use]
+    pub fn settled(mut self, before: Option<&Self>, baseline: &PoolName) -> Self {
+        let place = |pool: &PoolName| before.and_then(|b| b.0.iter().position(|(p, _)| p == pool));
+        self.0.sort_by_key(|(pool, _)| place(pool).unwrap_or(usize::MAX));
+        let candidates: Vec<usize> = (0..self.0.len()).filter(|n| self.0[*n].0 != *baseline).collect();
+        for (rank, at) in candidates.iter().enumerate() {
+            let (pool, share) = &self.0[*at];
+            let rises = before.is_none_or(|b| b.share(pool) == Share::NONE) && *share > Share::NONE;
+            let free = candidates[..rank].iter().find(|n| self.0[**n].1 == Share::NONE);
+            if let (true, Some(free)) = (rises, free) {
+                self.0.swap(*free, *at);
+            }
+        }
+        self
+    }
+
+    /// Whether both have the same pools, in whatever order.
+    pub fn has_pools_of(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.0.iter().all(|(pool, _)| other.has(pool))
     }
 
     /// Divides `rest` among `pools` in proportion to what they hold. `None` if nobody can take it.
@@ -231,6 +256,25 @@ mod tests {
         assert_eq!(set("30"), split(&[("blue", "50"), ("green", "30"), ("red", "20")]));
         assert_eq!(set("90"), split(&[("blue", "0"), ("green", "90"), ("red", "10")]));
         assert_eq!(set("100"), split(&[("blue", "0"), ("green", "100"), ("red", "0")]));
+    }
+
+    #[test]
+    fn a_pool_without_users_takes_no_place() {
+        let (blue, green) = (pool("blue"), pool("green"));
+        let file = split(&[("blue", "100"), ("canary", "0"), ("green", "0")]).settled(None, &blue);
+        let owns = |split: &Split, name: &str| {
+            let at = |name: &str| split.iter().position(|(p, _)| p.as_str() == name).unwrap();
+            let shares: Vec<_> = split.iter().map(|(_, s)| s).collect();
+            Places::new(&shares, at("blue")).range(at(name))
+        };
+        let one = file.with_share(&green, share("30"), &blue).unwrap();
+        assert_eq!(owns(&one, "green"), (0, 3000), "the only candidate owns from the bottom");
+        let two = one.with_share(&pool("canary"), share("20"), &blue).unwrap();
+        assert_eq!((owns(&two, "green"), owns(&two, "canary")), ((0, 3000), (8000, 10_000)));
+        let back = two.with_share(&green, Share::NONE, &blue).unwrap();
+        assert_eq!(owns(&back, "canary"), (8000, 10_000), "lowering one moves nobody of the other");
+        let again = back.with_share(&green, share("10"), &blue).unwrap();
+        assert_eq!((owns(&again, "green"), owns(&again, "canary")), ((0, 1000), (8000, 10_000)));
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl State {
         Self {
             format: FORMAT,
             revision: Revision(1),
-            services: services.map(|(name, s)| (name.clone(), Arc::new(ServiceState::new(s)))).collect(),
+            services: services.map(|(name, s)| (name.clone(), Arc::new(ServiceState::new(s, None)))).collect(),
             maintenance: None,
             cohorts: Cohorts::default(),
         }
@@ -143,12 +143,12 @@ impl State {
 }
 
 impl ServiceState {
-    /// What the file says.
-    pub fn new(settings: &settings::Service) -> Self {
+    /// What the file says, for a service that had the split `before`.
+    pub fn new(settings: &settings::Service, before: Option<&Split>) -> Self {
         let file = FileState::new(settings);
         Self {
             baseline: file.baseline.clone(),
-            split: file.split.clone(),
+            split: file.split.clone().settled(before, &file.baseline),
             endpoints: file.endpoints.clone(),
             file,
             revert: None,

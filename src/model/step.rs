@@ -8,8 +8,9 @@ use std::{
 
 use super::{
     address::{Address, Target},
-    change::Changed,
-    command::{Command, EndpointKey, Input, Order, Sight},
+    change::{Changed, SplitChange},
+    command::{Command, EndpointKey, Input, Order, Reload, Runtime, Sight},
+    diff::{differences, lines},
     event::{Actor, Event, Severity},
     health::{AdminState, Health, Probed, Standing},
     refusal::Refusal,
@@ -18,7 +19,7 @@ use super::{
     snapshot::{Endpoint, Pool, Service, Snapshot},
     split::Places,
     state::{EndpointState, ServiceState, State},
-    units::{Moment, PoolName, ServiceName, Share},
+    units::{Moment, PoolName, Revision, ServiceName, Share},
 };
 
 /// Everything lbd knows. Owned by control, the single writer.
@@ -71,7 +72,7 @@ pub enum Commit {
 impl Model {
     /// The model at start, from the config and what the last run left.
     pub fn new(settings: Arc<Settings>, kept: Option<State>) -> Self {
-        let state = kept.map_or_else(|| State::new(&settings), |state| state.merged(&settings));
+        let state = kept.map_or_else(|| State::new(&settings), |state| state.restarted(&settings));
         let routes = routes(&settings);
         Self { settings, state, routes, health: BTreeMap::new(), resolved: BTreeMap::new() }
     }
@@ -84,7 +85,7 @@ impl Model {
     pub fn handle(&self, now: Moment, input: Input) -> Result<Step, Refusal> {
         match input {
             Input::Order(order) => self.order(now, order),
-            Input::Reloaded(settings, actor) => Ok(self.reloaded(now, settings, actor)),
+            Input::Reloaded(reload) => Ok(self.reloaded(now, reload)),
             Input::Tick => Ok(self.tick(now)),
         }
     }
@@ -226,67 +227,74 @@ impl Model {
             Some(_) | None => {}
         }
         match &order.command {
-            Command::Weight { .. } => self.set_weight(now, &order),
-            Command::Rollback { .. } => self.roll_back(now, &order),
-            Command::MaintenanceOn { .. } => self.maintenance_on(now, &order),
-            Command::MaintenanceOff { .. } => self.maintenance_off(now, &order),
-            Command::Endpoint { .. } => self.change_endpoint(now, &order),
-            Command::Cohort { .. } => self.change_cohort(now, &order),
-            Command::ResetRuntime => Ok(self.reset_runtime(now, &order)),
+            Command::Weight(weight) => self.set_weight(now, &order, weight),
+            Command::Rollback(rollback) => self.roll_back(now, &order, rollback),
+            Command::MaintenanceOn(services, terms) => self.maintenance_on(now, &order, services, terms),
+            Command::MaintenanceOff(services) => self.maintenance_off(now, &order, services),
+            Command::Endpoint(change) => self.change_endpoint(now, &order, change),
+            Command::Cohort(change) => self.change_cohort(now, &order, change),
         }
     }
 
-    fn reloaded(&self, now: Moment, settings: Arc<Settings>, actor: Actor) -> Step {
-        let mut state = self.state.merged(&settings);
-        let changed = *settings != *self.settings || state != self.state;
-        state.revision = if changed { state.revision.next() } else { state.revision };
-        let summary = if changed { "config reloaded" } else { "the config file has not changed" };
-        let step = self.step(now, state, &actor, None);
+    fn reloaded(&self, now: Moment, reload: Reload) -> Step {
+        let Reload { settings, actor, reason, runtime } = reload;
+        let state = match runtime {
+            Runtime::Kept => self.state.merged(&settings),
+            Runtime::Reset => self.state.reset(&settings),
+        };
+        let mut step = self.step(now, state, &actor, reason);
+        if !step.reply.changed && *settings != *self.settings {
+            // What operators decided is the same, but the file is a new one.
+            step.changed(self.state.revision.next());
+        }
+        let summary = match (step.reply.changed, runtime) {
+            (false, _) => "the config file has not changed",
+            (true, Runtime::Kept) => "config reloaded",
+            (true, Runtime::Reset) => "config reloaded, runtime values returned to the file",
+        };
         Step { settings, ..step }.described("reload", summary.into(), Commit::DurableFirst)
     }
 
-    fn reset_runtime(&self, now: Moment, order: &Order) -> Step {
-        let mut state = State::new(&self.settings);
-        state.maintenance = self.state.maintenance.clone();
-        state.cohorts = self.state.cohorts.clone();
-        for (name, old) in &self.state.services {
-            if let Some(service) = state.service_mut(name) {
-                service.maintenance = old.maintenance.clone();
-            }
-        }
-        state.revision = self.state.revision;
-        if state != self.state {
-            state.revision = state.revision.next();
-        }
-        let step = self.step(now, state, &order.actor, order.reason.clone());
-        step.described("reset", "weights, baselines and endpoints are as in the config file".into(), Commit::DurableFirst)
-    }
-
-    /// A step to `state` with one event whose words are still to come.
+    /// A step to `state`, with its revision, the splits that changed, and one event whose words are
+    /// still to come.
     pub(super) fn step(&self, now: Moment, state: State, actor: &Actor, reason: Option<String>) -> Step {
+        let differences = differences(&self.state, &state);
+        let (before, after) = lines(&differences);
+        let mut services: Vec<_> = differences.into_iter().filter_map(|d| d.service).collect();
+        services.dedup();
         let event = Event {
             time: now,
             kind: String::new(),
             severity: Severity::Info,
             actor: actor.clone(),
-            services: Vec::new(),
+            services,
             summary: String::new(),
             reason,
-            before: String::new(),
-            after: String::new(),
+            before,
+            after,
             revision: state.revision,
         };
-        Step {
+        let splits = self.split_changes(&state).filter(SplitChange::is_change).collect();
+        let changed = state != self.state;
+        let mut step = Step {
             settings: self.settings.clone(),
-            reply: Changed {
-                revision: state.revision,
-                changed: state.revision != self.state.revision,
-                ..Changed::default()
-            },
+            reply: Changed { revision: self.state.revision, splits, ..Changed::default() },
             state,
             commit: Commit::Nothing,
             events: vec![event],
+        };
+        if changed {
+            step.changed(self.state.revision.next());
         }
+        step
+    }
+
+    /// Old and new shares of every service that is in both states.
+    pub(super) fn split_changes(&self, state: &State) -> impl Iterator<Item = SplitChange> {
+        state.services.iter().filter_map(|(name, new)| {
+            let old = self.state.services.get(name)?;
+            Some(SplitChange::between(name, &old.split, &new.split))
+        })
     }
 
     fn probed(&mut self, now: Moment, key: EndpointKey, result: &Result<(), Arc<str>>) -> (bool, Vec<Event>) {
@@ -397,6 +405,15 @@ impl Model {
 }
 
 impl Step {
+    fn changed(&mut self, revision: Revision) {
+        self.reply.changed = true;
+        self.reply.revision = revision;
+        self.state.revision = revision;
+        for event in &mut self.events {
+            event.revision = revision;
+        }
+    }
+
     /// Puts words to the step; without a change it commits and journals nothing.
     pub(super) fn described(mut self, kind: &str, summary: String, commit: Commit) -> Self {
         self.reply.summary.push(summary.clone());

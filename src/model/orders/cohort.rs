@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Command, Commit, Model, Moment, Order, Refusal, Step,
+    Commit, Model, Moment, Order, Refusal, Step,
     cohort::List,
-    command::CohortAction,
+    command::{CohortAction, CohortChange},
     facts::USER_ID_MAX,
 };
 
 impl Model {
     /// Puts users on a pool's list or takes them off it, for every service that has the pool.
-    pub(in crate::model) fn change_cohort(&self, now: Moment, order: &Order) -> Result<Step, Refusal> {
-        let Command::Cohort { pool, list, users, action } = &order.command else {
-            return Ok(self.step(now, self.state.clone(), &order.actor, None));
-        };
+    pub(in crate::model) fn change_cohort(
+        &self,
+        now: Moment,
+        order: &Order,
+        change: &CohortChange,
+    ) -> Result<Step, Refusal> {
+        let CohortChange { pool, list, users, action } = change;
         let services = self.services_with(pool, &[])?;
         users_are_sound(users)?;
         let mut state = self.state.clone();
@@ -26,9 +29,6 @@ impl Model {
             });
             changed.count()
         });
-        if count > 0 {
-            state.revision = state.revision.next();
-        }
         let list = match list {
             List::Allow => "allow",
             List::Deny => "deny",

@@ -1,18 +1,21 @@
 //! `endpoint add|remove|drain|maint|ready`.
 
 use crate::model::{
-    Command, Commit, Model, Moment, Order, PoolName, Refusal, ServiceName, Step,
-    command::EndpointAction,
+    Commit, Model, Moment, Order, PoolName, Refusal, ServiceName, Step,
+    command::{EndpointAction, EndpointChange},
     health::AdminState,
     state::{EndpointState, ServiceState},
 };
 
 impl Model {
     /// Changes an endpoint in every service whose pool has it; a new one goes into one service.
-    pub(in crate::model) fn change_endpoint(&self, now: Moment, order: &Order) -> Result<Step, Refusal> {
-        let Command::Endpoint { pool, address, services, action } = &order.command else {
-            return Ok(self.step(now, self.state.clone(), &order.actor, None));
-        };
+    pub(in crate::model) fn change_endpoint(
+        &self,
+        now: Moment,
+        order: &Order,
+        change: &EndpointChange,
+    ) -> Result<Step, Refusal> {
+        let EndpointChange { pool, address, services, action } = change;
         let having = self.services_with(pool, services)?;
         let has = |name: &ServiceName| {
             let endpoints = self.state.services.get(name).and_then(|s| s.endpoints.get(pool));
@@ -46,13 +49,7 @@ impl Model {
             (EndpointAction::Add { .. }, _) => "added".to_owned(),
             (EndpointAction::Remove, _) => "removed".to_owned(),
         };
-        if state != self.state {
-            state.revision = state.revision.next();
-        }
-        let mut step = self.step(now, state, &order.actor, order.reason.clone());
-        if let Some(event) = step.events.first_mut() {
-            event.services.clone_from(&concerned);
-        }
+        let step = self.step(now, state, &order.actor, order.reason.clone());
         let mut step =
             step.described("endpoint", format!("{pool} endpoint {address} {verb}"), Commit::DurableFirst);
         step.reply.warnings = self.emptied(&step, &concerned, pool);

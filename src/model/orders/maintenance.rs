@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Command, Commit, Event, Model, Moment, Order, Refusal, ServiceName, State, Step, maintenance::Maintenance,
+    Commit, Event, Model, Moment, Order, Refusal, ServiceName, State, Step, maintenance::Maintenance,
 };
 
 impl Model {
     /// Begins maintenance, of all services or of those named; a second time it changes the terms.
-    pub(in crate::model) fn maintenance_on(&self, now: Moment, order: &Order) -> Result<Step, Refusal> {
-        let Command::MaintenanceOn { services, maintenance } = &order.command else {
-            return Ok(self.step(now, self.state.clone(), &order.actor, None));
-        };
+    pub(in crate::model) fn maintenance_on(
+        &self,
+        now: Moment,
+        order: &Order,
+        services: &[ServiceName],
+        maintenance: &Maintenance,
+    ) -> Result<Step, Refusal> {
         if maintenance.is_over(now) {
             return Err(Refusal::Senseless {
                 problem: "the end of the maintenance lies in the past".into(),
@@ -37,10 +40,12 @@ impl Model {
     }
 
     /// Ends maintenance: of those named, or altogether.
-    pub(in crate::model) fn maintenance_off(&self, now: Moment, order: &Order) -> Result<Step, Refusal> {
-        let Command::MaintenanceOff { services } = &order.command else {
-            return Ok(self.step(now, self.state.clone(), &order.actor, None));
-        };
+    pub(in crate::model) fn maintenance_off(
+        &self,
+        now: Moment,
+        order: &Order,
+        services: &[ServiceName],
+    ) -> Result<Step, Refusal> {
         if !services.is_empty() && self.state.maintenance.is_some() {
             return Err(Refusal::Senseless {
                 problem: "maintenance is on for all services, not for single ones".into(),
@@ -83,16 +88,8 @@ impl Model {
         if services.is_empty() { Ok(Vec::new()) } else { self.named_or_all(services) }
     }
 
-    fn maintenance_step(&self, now: Moment, mut state: State, order: &Order, summary: String) -> Step {
-        if state != self.state {
-            state.revision = state.revision.next();
-        }
-        let mut step = self.step(now, state, &order.actor, order.reason.clone());
-        if let (Command::MaintenanceOn { services, .. } | Command::MaintenanceOff { services }, Some(event)) =
-            (&order.command, step.events.first_mut())
-        {
-            event.services.clone_from(services);
-        }
+    fn maintenance_step(&self, now: Moment, state: State, order: &Order, summary: String) -> Step {
+        let step = self.step(now, state, &order.actor, order.reason.clone());
         step.described("maintenance", summary, Commit::DurableFirst)
     }
 }

@@ -1,9 +1,11 @@
 //! Shares: `weight`, `switch`, `rollback`, and what time does to them.
 
 use crate::model::{
-    Command, Commit, EndpointKey, Event, Model, Moment, Order, PoolName, Refusal, ServiceName, Severity, Share,
-    Split, State, Step,
+    Commit, EndpointKey, Event, Model, Moment, Order, PoolName, Refusal, ServiceName, Severity, Share,
+    Split, Step,
     change::{SplitChange, grouped},
+    command::{Rollback, Weight},
+    diff::{differences, lines},
     event::Actor,
     health::Standing,
     state::{Ramp, Revert, ServiceState},
@@ -11,59 +13,71 @@ use crate::model::{
 
 impl Model {
     /// Gives a pool a share in every service that has it, or in those named.
-    pub(in crate::model) fn set_weight(&self, now: Moment, order: &Order) -> Result<Step, Refusal> {
-        let Command::Weight { pool, share, services, span, verb } = &order.command else {
-            return Ok(self.step(now, self.state.clone(), &order.actor, None));
-        };
+    pub(in crate::model) fn set_weight(
+        &self,
+        now: Moment,
+        order: &Order,
+        weight: &Weight,
+    ) -> Result<Step, Refusal> {
+        let Weight { pool, share, services, span, verb } = weight;
         let mut state = self.state.clone();
         for name in self.services_with(pool, services)? {
             let Some(service) = state.service_mut(&name) else { continue };
             let split = service.split.with_share(pool, *share, &service.baseline)?;
-            let back = service.revert.take().map_or_else(|| service.split.clone(), |r| r.split);
+            let back = match (service.revert.take(), &service.ramp) {
+                (Some(revert), _) => revert.split,
+                // Half of a rollback is no place to return to.
+                (None, Some(_)) => service.rolled_back(),
+                (None, None) => service.split.clone(),
+            };
             service.revert = span.map(|span| Revert { at: now.after(span), split: back });
             service.ramp = None;
             service.split = split;
         }
-        let mut step = self.split_step(now, state, order, pool);
-        step.reply.warnings = self.unserved(&step);
+        let mut step = self.step(now, state, &order.actor, order.reason.clone());
+        let told = self.split_changes(&step.state);
+        let told = told.filter(|c| c.is_change() || (step.reply.splits.is_empty() && c.has(pool)));
+        let mut lines = grouped(&told.map(|c| (c.service.clone(), c.describe(pool))).collect::<Vec<_>>());
         if let Some(span) = span.filter(|_| step.reply.changed) {
-            step.note(&format!("for {span}, then back"));
+            lines.iter_mut().for_each(|line| *line += &format!(", for {span}, then back"));
         }
-        Ok(step.committed(verb, Severity::Info, Commit::DurableFirst))
+        step.reply.warnings = self.unserved(&step);
+        Ok(step.told(verb, Severity::Info, Commit::DurableFirst, lines))
     }
 
     /// Gives everything back to the baselines, at once or in steps.
-    pub(in crate::model) fn roll_back(&self, now: Moment, order: &Order) -> Result<Step, Refusal> {
-        let Command::Rollback { services, ramp } = &order.command else {
-            return Ok(self.step(now, self.state.clone(), &order.actor, None));
-        };
+    pub(in crate::model) fn roll_back(
+        &self,
+        now: Moment,
+        order: &Order,
+        rollback: &Rollback,
+    ) -> Result<Step, Refusal> {
         let mut state = self.state.clone();
-        let mut leads = Vec::new();
-        for name in self.named_or_all(services)? {
+        for name in self.named_or_all(&rollback.services)? {
             let Some(service) = state.service_mut(&name) else { continue };
             let target = service.rolled_back();
-            let already = service.split == target;
             service.revert = None;
-            service.ramp = match ramp.filter(|_| !already) {
-                Some(span) => Some(Ramp { from: service.split.clone(), began: now, span }),
-                None => {
-                    service.split = target;
-                    None
-                }
-            };
-            leads.push(service.baseline.clone());
+            match rollback.ramp.filter(|_| service.split != target) {
+                // Asked again for what is under way: it goes on.
+                Some(span) if service.ramp.as_ref().is_some_and(|ramp| ramp.span == span) => {}
+                Some(span) => service.ramp = Some(Ramp { from: service.split.clone(), began: now, span }),
+                None => (service.split, service.ramp) = (target, None),
+            }
         }
-        let lead = leads.into_iter().next();
-        let mut step = match lead {
-            Some(lead) => self.split_step(now, state, order, &lead),
-            None => self.step(now, state, &order.actor, order.reason.clone()),
+        let step = self.step(now, state, &order.actor, order.reason.clone());
+        let changes = step.reply.splits.iter().filter_map(|change| {
+            let baseline = &self.state.services.get(&change.service)?.baseline;
+            Some((change.service.clone(), change.describe(baseline)))
+        });
+        let lines = match (step.reply.changed, rollback.ramp) {
+            (false, _) => vec!["nothing to roll back: the baselines have all traffic".to_owned()],
+            (true, Some(span)) => vec![format!("rolling back in steps over {span}")],
+            (true, None) if step.reply.splits.is_empty() => {
+                vec!["the baselines have all traffic; nothing will take it from them".to_owned()]
+            }
+            (true, None) => grouped(&changes.collect::<Vec<_>>()),
         };
-        if !step.reply.changed {
-            step.reply.summary = vec!["nothing to roll back: the baselines have all traffic".into()];
-        } else if let Some(span) = ramp {
-            step.reply.summary = vec![format!("rolling back in steps over {span}")];
-        }
-        Ok(step.committed("rollback", Severity::Warning, Commit::LiveFirst))
+        Ok(step.told("rollback", Severity::Warning, Commit::LiveFirst, lines))
     }
 
     /// What the passing of time does: ends, returns and ramps.
@@ -72,7 +86,8 @@ impl Model {
         let mut events = Vec::new();
         for (name, before) in &self.state.services {
             let Some(after) = before.at(now) else { continue };
-            let text = SplitChange::between(name, &before.split, &after.split).describe(&after.baseline);
+            let change = SplitChange::between(name, &before.split, &after.split);
+            let text = change.describe(&after.baseline);
             let ended = before.ramp.is_some() && after.ramp.is_none();
             if ended || before.revert != after.revert {
                 let (kind, what) = if ended { ("rollback", "ramp ended") } else { ("weight", "time is up") };
@@ -81,14 +96,14 @@ impl Model {
             state.services.insert(name.clone(), after.into());
         }
         self.end_maintenance(now, &mut state, &mut events);
-        if state != self.state {
-            state.revision = state.revision.next();
-        }
-        for event in &mut events {
-            event.revision = state.revision;
-        }
         let mut step = self.step(now, state, &Actor::lbd(), None);
         step.commit = if step.reply.changed { Commit::LiveFirst } else { Commit::Nothing };
+        let all = differences(&self.state, &step.state);
+        for event in &mut events {
+            let of: Vec<_> = all.iter().filter(|d| d.service.as_ref() == event.services.first()).cloned().collect();
+            (event.before, event.after) = lines(&of);
+            event.revision = step.state.revision;
+        }
         step.events = events;
         step
     }
@@ -165,48 +180,6 @@ impl Model {
             })
         })
     }
-
-    /// A step to `state` whose words are the splits that changed, `lead` first in each.
-    fn split_step(&self, now: Moment, mut state: State, order: &Order, lead: &PoolName) -> Step {
-        if state != self.state {
-            state.revision = state.revision.next();
-        }
-        let changes: Vec<SplitChange> = state
-            .services
-            .iter()
-            .filter_map(|(name, new)| {
-                let old = self.state.services.get(name)?;
-                let concerned = old != new || new.split.has(lead);
-                concerned.then(|| SplitChange::between(name, &old.split, &new.split))
-            })
-            .collect();
-        let changed = changes.iter().any(SplitChange::is_change);
-        let told = changes.iter().filter(|c| c.is_change() || !changed);
-        let lines: Vec<_> = told.map(|c| (c.service.clone(), c.describe(lead))).collect();
-        let moved = changes.iter().filter(|c| c.is_change());
-        let services = moved.clone().map(|c| c.service.clone()).collect();
-        let (before, after) = (self.splits(&self.state, &changes), self.splits(&state, &changes));
-        let splits = moved.cloned().collect();
-        let mut step = self.step(now, state, &order.actor, order.reason.clone());
-        step.reply.summary = grouped(&lines);
-        step.reply.splits = splits;
-        for event in &mut step.events {
-            event.services = Vec::clone(&services);
-            event.before.clone_from(&before);
-            event.after.clone_from(&after);
-        }
-        step
-    }
-
-    fn splits(&self, state: &State, changes: &[SplitChange]) -> String {
-        let text = |split: &Split| {
-            split.iter().map(|(pool, share)| format!("{pool} {share}")).collect::<Vec<_>>().join(", ")
-        };
-        let of = |name: &ServiceName| state.services.get(name).map(|s| (name.clone(), text(&s.split)));
-        let lines: Vec<_> =
-            changes.iter().filter(|c| c.is_change()).filter_map(|c| of(&c.service)).collect();
-        grouped(&lines).join("; ")
-    }
 }
 
 impl ServiceState {
@@ -218,8 +191,17 @@ impl ServiceState {
         }
         if let Some(ramp) = &self.ramp {
             let done = ramp.done(now);
-            next.split = ramp.from.toward(&self.rolled_back(), done.0, ramp.span.0);
-            next.ramp = self.ramp.clone().filter(|_| done < ramp.span);
+            let split = ramp.from.toward(&self.rolled_back(), done.0, ramp.span.0);
+            let baseline = |split: &Split| split.share(&self.baseline);
+            // Never back towards the candidate: a clock that was set back only makes the ramp longer.
+            if baseline(&split) > baseline(&self.split) || done >= ramp.span {
+                next.split = split;
+            }
+            next.ramp = if now < ramp.began {
+                Some(Ramp { from: self.split.clone(), began: now, span: ramp.span })
+            } else {
+                self.ramp.clone().filter(|_| done < ramp.span)
+            };
         }
         if next.maintenance.as_ref().is_some_and(|m| m.is_over(now)) {
             next.maintenance = None;
@@ -229,22 +211,13 @@ impl ServiceState {
 }
 
 impl Step {
-    /// Adds to the last line of the summary.
-    fn note(&mut self, text: &str) {
-        for line in &mut self.reply.summary {
-            line.push_str(", ");
-            line.push_str(text);
-        }
-    }
-
-    /// Like `described`, with the words that are in the reply already.
-    fn committed(mut self, kind: &str, severity: Severity, commit: Commit) -> Self {
-        let summary = std::mem::take(&mut self.reply.summary);
-        let mut step = self.described(kind, summary.join("; "), commit);
+    /// Puts several lines to the step.
+    fn told(self, kind: &str, severity: Severity, commit: Commit, lines: Vec<String>) -> Self {
+        let mut step = self.described(kind, lines.join("; "), commit);
         for event in &mut step.events {
             event.severity = severity;
         }
-        step.reply.summary = summary;
+        step.reply.summary = lines;
         step
     }
 }

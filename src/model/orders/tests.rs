@@ -10,7 +10,9 @@ use crate::{
         Actor, Address, Changed, Command, Commit, Input, Millis, Model, Moment, Order, PoolName, Refusal, Revision,
         ServiceName, Settings, Share, Split, State, Step,
         cohort::List,
-        command::{CohortAction, EndpointAction},
+        command::{
+            CohortAction, CohortChange, EndpointAction, EndpointChange, Reload, Rollback, Runtime, Weight,
+        },
         health::AdminState,
         maintenance::Maintenance,
     },
@@ -59,27 +61,34 @@ fn order(command: Command) -> Input {
 }
 
 fn weight(at: &str, share: &str) -> Command {
-    Command::Weight {
-        pool: pool(at),
-        share: share.parse().unwrap(),
-        services: Vec::new(),
-        span: None,
-        verb: "weight",
-    }
+    Command::Weight(timed(at, share, None))
+}
+
+fn timed(at: &str, share: &str, span: Option<Millis>) -> Weight {
+    let share = share.parse().unwrap();
+    Weight { pool: pool(at), share, services: Vec::new(), span, verb: "weight" }
 }
 
 fn rollback(ramp: Option<Millis>) -> Command {
-    Command::Rollback { services: Vec::new(), ramp }
+    Command::Rollback(Rollback { services: Vec::new(), ramp })
 }
 
 fn endpoint(at: &str, address: &str, action: EndpointAction) -> Command {
-    Command::Endpoint { pool: pool(at), address: address.parse().unwrap(), services: Vec::new(), action }
+    let address = address.parse().unwrap();
+    Command::Endpoint(EndpointChange { pool: pool(at), address, services: Vec::new(), action })
 }
 
 fn maintenance(until: Option<u64>) -> Command {
-    let maintenance =
-        Maintenance { since: Moment(0), until: until.map(Moment), message: None, allow: vec![], secret: None };
-    Command::MaintenanceOn { services: Vec::new(), maintenance }
+    Command::MaintenanceOn(Vec::new(), terms(until))
+}
+
+fn terms(until: Option<u64>) -> Maintenance {
+    Maintenance { since: Moment(0), until: until.map(Moment), message: None, allow: vec![], secret: None }
+}
+
+fn reload(text: &str, runtime: Runtime) -> Input {
+    let settings = settings(text);
+    Input::Reloaded(Reload { settings, actor: Actor::lbd(), reason: None, runtime })
 }
 
 impl Model {
@@ -114,14 +123,8 @@ fn a_weight_acts_on_every_service_with_the_pool_in_one_revision() {
 #[test]
 fn services_that_differ_are_told_apart() {
     let mut model = model();
-    let only = Command::Weight {
-        pool: pool("green"),
-        share: "10".parse().unwrap(),
-        services: vec![service("web")],
-        span: None,
-        verb: "weight",
-    };
-    model.does(0, order(only));
+    let only = Weight { services: vec![service("web")], ..timed("green", "10", None) };
+    model.does(0, order(Command::Weight(only)));
     let reply = model.does(0, order(weight("green", "25")));
     assert_eq!(
         reply.summary,
@@ -140,7 +143,7 @@ fn senseless_orders_are_refused_with_a_hint() {
         model.refuses(endpoint("only", "127.0.0.1:6", EndpointAction::Add { weight: 1 })),
         model.refuses(endpoint("only", "127.0.0.1:7", EndpointAction::Add { weight: 0 })),
         model.refuses(maintenance(Some(0))),
-        model.refuses(Command::MaintenanceOff { services: vec![service("nobody")] }),
+        model.refuses(Command::MaintenanceOff(vec![service("nobody")])),
     ];
     let codes: Vec<_> = refusals.iter().map(Refusal::code).collect();
     assert_eq!(
@@ -176,12 +179,7 @@ fn a_stale_revision_is_refused() {
 fn a_weight_for_a_time_returns_to_what_was_before_it() {
     let mut model = model();
     model.does(0, order(weight("green", "10")));
-    let timed = |share: &str, span| match weight("green", share) {
-        Command::Weight { pool, share, services, verb, .. } => {
-            order(Command::Weight { pool, share, services, verb, span: Some(Millis(span)) })
-        }
-        other => order(other),
-    };
+    let timed = |share, span| order(Command::Weight(timed("green", share, Some(Millis(span)))));
     model.does(1_000, timed("50", 5_000));
     // A second timed weight moves the end, not the way back.
     model.does(2_000, timed("60", 6_000));
@@ -197,13 +195,7 @@ fn a_weight_for_a_time_returns_to_what_was_before_it() {
 fn a_rollback_is_published_first_is_idempotent_and_ends_what_would_undo_it() {
     let mut model = model();
     model.does(0, order(weight("green", "50")));
-    let timed = Command::Weight {
-        pool: pool("green"),
-        share: "0".parse().unwrap(),
-        services: Vec::new(),
-        span: Some(Millis(1_000)),
-        verb: "weight",
-    };
+    let timed = Command::Weight(timed("green", "0", Some(Millis(1_000))));
     model.does(0, order(timed));
     let step = model.handle(Moment(0), order(rollback(None))).unwrap();
     assert_eq!(step.commit, Commit::LiveFirst, "the return to 50% is still to come, so this is a change");
@@ -244,11 +236,11 @@ fn maintenance_begins_changes_and_ends_by_itself() {
     model.does(9, order(maintenance(Some(1_000))));
     assert_eq!(model.state.maintenance.as_ref().unwrap().since, Moment(5));
     assert!(model.snapshot().services.iter().all(|s| s.maintenance.is_some()));
-    let single = Command::MaintenanceOff { services: vec![service("web")] };
+    let single = Command::MaintenanceOff(vec![service("web")]);
     assert_eq!(model.refuses(single).code(), "senseless");
     model.does(1_000, Input::Tick);
     assert_eq!(model.state.maintenance, None);
-    let reply = model.does(1_001, order(Command::MaintenanceOff { services: Vec::new() }));
+    let reply = model.does(1_001, order(Command::MaintenanceOff(Vec::new())));
     assert!(!reply.changed);
 }
 
@@ -285,7 +277,7 @@ fn cohorts_count_what_changed() {
     let mut model = model();
     let cohort = |users: &[&str], action| {
         let users = users.iter().map(|u| Arc::from(*u)).collect();
-        order(Command::Cohort { pool: pool("green"), list: List::Allow, users, action })
+        order(Command::Cohort(CohortChange { pool: pool("green"), list: List::Allow, users, action }))
     };
     let added = model.does(0, cohort(&["a", "b", "a"], CohortAction::Add));
     assert_eq!(added.summary, ["2 users added to the allow list of green"]);
@@ -301,7 +293,7 @@ fn a_runtime_value_yields_to_the_file_only_where_the_file_changed() {
     model.does(0, order(weight("green", "30")));
     model.does(0, order(endpoint("only", "127.0.0.1:7", EndpointAction::Add { weight: 1 })));
     model.does(0, order(endpoint("blue", "127.0.0.1:1", EndpointAction::Set(AdminState::Maint))));
-    let reload = |model: &mut Model, text: &str| model.does(0, Input::Reloaded(settings(text), Actor::lbd()));
+    let reload = |model: &mut Model, text: &str| model.does(0, reload(text, Runtime::Kept));
     assert!(!reload(&mut model, FILE).changed);
     // The file's weights of web change, api's do not; docs gets an endpoint, api loses one.
     let edited = FILE
@@ -325,12 +317,59 @@ fn a_new_pool_without_weight_leaves_the_runtime_split() {
     let mut model = model();
     model.does(0, order(weight("green", "30")));
     let edited = format!("{FILE}[service.web.pool.red]\nendpoints = []\nweight = 0\n");
-    model.does(0, Input::Reloaded(settings(&edited), Actor::lbd()));
+    model.does(0, reload(&edited, Runtime::Kept));
     assert_eq!((model.share("web", "green"), model.share("web", "red")), ("30%".into(), "0%".into()));
     // A pool that goes with its share leaves the file to decide.
     let gone = FILE.replace("[service.web.pool.green]\nendpoints = [\"127.0.0.1:3\"]\nweight = 0\n", "");
-    model.does(0, Input::Reloaded(settings(&gone), Actor::lbd()));
+    model.does(0, reload(&gone, Runtime::Kept));
     assert_eq!(model.share("web", "blue"), "100%");
+}
+
+#[test]
+fn every_change_is_journaled_with_before_and_after() {
+    let mut model = model();
+    let event = |model: &Model, at, input| model.handle(Moment(at), input).unwrap().events.remove(0);
+    let e = event(&model, 0, order(weight("green", "25")));
+    assert_eq!(e.before, "api: blue 100%, green 0%; web: blue 100%, green 0%");
+    assert_eq!(e.after, "api: blue 75%, green 25%; web: blue 75%, green 25%");
+    model.does(0, order(weight("green", "25")));
+    let e = event(&model, 0, order(rollback(Some(Millis(9_000)))));
+    assert_eq!((e.services.len(), e.before.as_str()), (2, ""));
+    assert_eq!(e.after, "api: on the way to blue over 9s; web: on the way to blue over 9s");
+    let e = event(&model, 0, order(endpoint("only", "127.0.0.1:6", EndpointAction::Set(AdminState::Drain))));
+    assert_eq!(e.before, "docs: only endpoints 127.0.0.1:6");
+    assert_eq!(e.after, "docs: only endpoints 127.0.0.1:6 drain");
+    let e = event(&model, 0, order(maintenance(Some(60_000))));
+    assert_eq!((e.before.as_str(), e.after.as_str()), ("maintenance off", "maintenance for 1m"));
+    let e = event(&model, 0, reload(FILE, Runtime::Reset));
+    assert_eq!(e.after, "api: blue 100%, green 0%; web: blue 100%, green 0%");
+}
+
+#[test]
+fn a_ramp_asked_for_again_goes_on_and_a_clock_set_back_gives_nothing_back() {
+    let mut model = model();
+    model.does(0, order(weight("green", "80")));
+    model.does(100_000, order(rollback(Some(Millis(10_000)))));
+    model.does(105_000, Input::Tick);
+    assert!(!model.does(105_000, order(rollback(Some(Millis(10_000))))).changed);
+    assert_eq!(model.share("web", "green"), "40%");
+    for at in [101_000, 3_000, 8_000] {
+        model.does(at, Input::Tick);
+        let now: Share = model.share("web", "green").parse().unwrap();
+        assert!(now <= "40".parse().unwrap(), "{at}: {now}");
+    }
+    model.does(13_000, Input::Tick);
+    assert_eq!(model.share("web", "green"), "0%");
+}
+
+#[test]
+fn a_file_edited_while_lbd_was_down_makes_a_new_revision() {
+    let state = model().state;
+    let same = Model::new(settings(FILE), Some(state.clone()));
+    assert_eq!(same.state, state);
+    let edited = FILE.replace("[\"127.0.0.1:6\"]", "[\"127.0.0.1:7\"]");
+    let other = Model::new(settings(&edited), Some(state.clone()));
+    assert_eq!(other.state.revision, state.revision.next());
 }
 
 /// Any input, sensible or not, at moments that may lie anywhere.
@@ -341,22 +380,16 @@ fn any_input() -> impl Strategy<Value = Input> {
         .prop_map(|names| names.into_iter().map(service).collect::<Vec<_>>());
     let span = prop::option::of((0u64..20_000).prop_map(Millis));
     let weight = (pools.clone(), 0u16..=10_000, services.clone(), span.clone()).prop_map(
-        |(at, points, services, span)| Command::Weight {
-            pool: pool(at),
-            share: Share::from_basis_points(points),
-            services,
-            span,
-            verb: "weight",
+        |(at, points, services, span)| {
+            let share = Share::from_basis_points(points);
+            Command::Weight(Weight { pool: pool(at), share, services, span, verb: "weight" })
         },
     );
-    let back = (services.clone(), span).prop_map(|(services, ramp)| Command::Rollback { services, ramp });
-    let page = (services.clone(), prop::option::of(0u64..100_000)).prop_map(|(services, until)| {
-        match maintenance(until) {
-            Command::MaintenanceOn { maintenance, .. } => Command::MaintenanceOn { services, maintenance },
-            other => other,
-        }
-    });
-    let off = services.clone().prop_map(|services| Command::MaintenanceOff { services });
+    let back = (services.clone(), span)
+        .prop_map(|(services, ramp)| Command::Rollback(Rollback { services, ramp }));
+    let page = (services.clone(), prop::option::of(0u64..100_000))
+        .prop_map(|(services, until)| Command::MaintenanceOn(services, terms(until)));
+    let off = services.clone().prop_map(Command::MaintenanceOff);
     let action = prop_oneof![
         (0u16..3).prop_map(|weight| EndpointAction::Add { weight }),
         Just(EndpointAction::Remove),
@@ -364,7 +397,8 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(EndpointAction::Set(AdminState::Ready)),
     ];
     let endpoint = (pools, addresses, services, action).prop_map(|(at, address, services, action)| {
-        Command::Endpoint { pool: pool(at), address: address.parse::<Address>().unwrap(), services, action }
+        let address = address.parse::<Address>().unwrap();
+        Command::Endpoint(EndpointChange { pool: pool(at), address, services, action })
     });
     prop_oneof![
         4 => weight.prop_map(order),
@@ -372,8 +406,8 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => page.prop_map(order),
         1 => off.prop_map(order),
         2 => endpoint.prop_map(order),
-        1 => Just(order(Command::ResetRuntime)),
-        1 => Just(Input::Reloaded(settings(FILE), Actor::lbd())),
+        1 => Just(reload(FILE, Runtime::Reset)),
+        1 => Just(reload(FILE, Runtime::Kept)),
         3 => Just(Input::Tick),
     ]
 }
