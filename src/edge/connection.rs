@@ -16,8 +16,13 @@ use crate::{page::raw_refusal, proxy::full::Full};
 /// bytes are likely on their way.
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
 
-/// Serves a connection to its end.
-pub async fn serve(io: EdgeIo, full: &Arc<HttpProxy<Full>>, stop: ShutdownWatch) {
+/// Serves a connection to its end. `refused` is told the status of a request that is no request.
+pub async fn serve(
+    io: EdgeIo,
+    full: &Arc<HttpProxy<Full>>,
+    stop: ShutdownWatch,
+    refused: impl Fn(u16),
+) {
     let mut io = Box::new(io);
     let mut grace = FIRST_REQUEST;
     loop {
@@ -31,6 +36,7 @@ pub async fn serve(io: EdgeIo, full: &Arc<HttpProxy<Full>>, stop: ShutdownWatch)
             Ok(()) => {}
             Err(NoRequest::Gone) => return,
             Err(NoRequest::Refused(fault)) => {
+                refused(fault.status);
                 return io.answer_and_close(raw_refusal(fault.status, fault.why).as_bytes()).await;
             }
         }

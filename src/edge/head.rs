@@ -102,38 +102,57 @@ fn framing(head: &[u8]) -> Result<Framing, Fault> {
     }
     let newest = request.version == Some(1);
     let method = request.method.unwrap_or_default();
-    target(method, request.path.unwrap_or_default())?;
-    host(request.headers, newest)?;
+    let authority = target(method, request.path.unwrap_or_default())?;
+    host(request.headers, newest, authority)?;
+    names(request.headers)?;
     expectation(request.headers)?;
     body(request.headers, newest)
 }
 
-fn target(method: &str, target: &str) -> Result<(), Fault> {
+/// Judges the request's address, and returns its authority if it has one.
+fn target<'t>(method: &str, target: &'t str) -> Result<Option<&'t str>, Fault> {
     if method == "CONNECT" {
         return Err(fault(405, "this is no forward proxy: CONNECT is not allowed"));
     }
-    let absolute = |scheme: &str| {
-        target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    let behind = |scheme: &str| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
     };
+    let rest = behind("http://").or_else(|| behind("https://"));
+    let authority = rest.map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
     let sound = target.starts_with('/')
-        || absolute("http://")
-        || absolute("https://")
+        || authority.is_some_and(|a| !a.is_empty() && is_authority(a.as_bytes()))
         || (target == "*" && method == "OPTIONS");
     let plain = target.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
-    if sound && plain { Ok(()) } else { Err(fault(400, "the request's address is malformed")) }
+    if sound && plain { Ok(authority) } else { Err(fault(400, "the request's address is malformed")) }
+}
+
+/// A name with `_` is another spelling of one with `-` for many applications: `X_Forwarded_For` would
+/// be believed beside the header that lbd sets.
+fn names(headers: &[httparse::Header<'_>]) -> Result<(), Fault> {
+    let doubtful = headers.iter().any(|h| {
+        let name = h.name.as_bytes();
+        name.contains(&b'_') && name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"x_"))
+    });
+    if doubtful { Err(fault(400, "a header's name begins with X_; write it with hyphens")) } else { Ok(()) }
 }
 
 fn values<'h>(headers: &'h [httparse::Header<'h>], name: &'h str) -> impl Iterator<Item = &'h [u8]> {
     headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
 }
 
-fn host(headers: &[httparse::Header<'_>], needed: bool) -> Result<(), Fault> {
+fn host(headers: &[httparse::Header<'_>], needed: bool, authority: Option<&str>) -> Result<(), Fault> {
     let mut hosts = values(headers, "host");
     match (hosts.next(), hosts.next()) {
         (_, Some(_)) => Err(fault(400, "the request has several Host headers")),
         (None, None) if needed => Err(fault(400, "the request has no Host header")),
         (Some(host), None) if !is_authority(host) => Err(fault(400, "the request's Host header is malformed")),
-        (Some(_) | None, None) => Ok(()),
+        (host, None) => match authority.zip(host) {
+            Some((authority, host)) if !authority.as_bytes().eq_ignore_ascii_case(host) => {
+                Err(fault(400, "the request's address and its Host header name different hosts"))
+            }
+            Some(_) | None => Ok(()),
+        },
     }
 }
 
@@ -161,10 +180,17 @@ fn body(headers: &[httparse::Header<'_>], newest: bool) -> Result<Framing, Fault
     match (length, coding) {
         (None, Some(coding)) if newest && coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
         (None, Some(_)) => Err(fault(501, "this transfer encoding is not spoken here")),
+        (Some(b"0"), None) if newest && is_websocket(headers) => Ok(Framing::Upgrade),
         (Some(length), None) => decimal(length).map(Framing::Length),
-        (None, None) if values(headers, "upgrade").next().is_some() => Ok(Framing::Upgrade),
+        (None, None) if newest && is_websocket(headers) => Ok(Framing::Upgrade),
         (Some(_) | None, _) => Ok(Framing::Length(0)),
     }
+}
+
+/// Whether the request asks for WebSocket, the one protocol that is let through. Others are optional
+/// for the client (h2c), and its request is served as it is.
+fn is_websocket(headers: &[httparse::Header<'_>]) -> bool {
+    values(headers, "upgrade").any(|value| value.eq_ignore_ascii_case(b"websocket"))
 }
 
 fn decimal(digits: &[u8]) -> Result<u64, Fault> {
@@ -215,6 +241,8 @@ mod tests {
         assert_eq!(of("Content-Length: 12\r\n"), Framing::Length(12));
         assert_eq!(of("Transfer-Encoding: Chunked\r\n"), Framing::Chunked);
         assert_eq!(of("Connection: upgrade\r\nUpgrade: websocket\r\n"), Framing::Upgrade);
+        assert_eq!(of("Upgrade: websocket\r\nContent-Length: 0\r\n"), Framing::Upgrade);
+        assert_eq!(of("Connection: upgrade\r\nUpgrade: h2c\r\n"), Framing::Length(0));
     }
 
     #[test]
@@ -248,6 +276,9 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
+            "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n",
+            "GET http:///x HTTP/1.1\r\nHost: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 6.6.6.6\r\n\r\n",
             "GET / HTTP/1.1\nHost: a\n\n",
             "GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n",
             "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",

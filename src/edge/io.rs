@@ -32,7 +32,7 @@ use super::{
     chunks::Chunks,
     head::{Fault, Framing, Inspected, inspect},
 };
-use crate::proxy::client::Client;
+use crate::{model::Millis, proxy::client::Client};
 
 /// How much is read from the socket at once.
 const READ: usize = 16 * 1024;
@@ -40,6 +40,10 @@ const READ: usize = 16 * 1024;
 const AHEAD_MAX: usize = 64 * 1024;
 /// How much is gathered before it is written.
 const GATHER_MAX: usize = 16 * 1024;
+
+/// How long, and for how many bytes, a client that still sends is listened to after the answer.
+const LINGER: Millis = Millis::from_secs(2);
+const LINGER_MAX: usize = 1024 * 1024;
 
 /// A client connection's bytes.
 pub struct EdgeIo {
@@ -53,6 +57,10 @@ pub struct EdgeIo {
     ended: bool,
     /// Whether what is gathered has waited through a whole round of the task already.
     overdue: bool,
+    /// Until when the client must take something, while it takes nothing.
+    stalled: Option<Instant>,
+    /// How many bytes were dropped since the connection was closed on our side, once it is.
+    lingering: Option<usize>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -85,6 +93,8 @@ impl EdgeIo {
             rest: Rest::Length(0),
             ended: false,
             overdue: false,
+            stalled: None,
+            lingering: None,
             timer: None,
         }
     }
@@ -163,24 +173,12 @@ impl EdgeIo {
     /// Sends `answer` and closes, without a reset that could destroy the answer on its way: what the
     /// client still sends is read and dropped for a short while.
     pub async fn answer_and_close(mut self, answer: &[u8]) {
-        const LINGER_MAX: usize = 1024 * 1024;
-        let limit = Instant::now() + std::time::Duration::from_secs(2);
-        let linger = async {
-            self.tcp.write_all(answer).await?;
-            self.tcp.shutdown().await?;
-            let mut dropped = 0;
-            while dropped < LINGER_MAX {
-                self.input.clear();
-                self.input.reserve(READ);
-                match self.tcp.read_buf(&mut self.input).await? {
-                    0 => break,
-                    n => dropped += n,
-                }
-            }
-            io::Result::Ok(())
-        };
+        self.output.clear();
+        self.output.extend_from_slice(answer);
+        // Whatever the head said: more may come, and has to be read.
+        self.rest = Rest::Everything;
         // Whether it worked out or not, the connection is closed now.
-        let _ = timeout_at(limit, linger).await;
+        let _ = AsyncWriteExt::shutdown(&mut self).await;
     }
 
     /// Reads more from the socket. `Ok(false)`: the client will send no more.
@@ -193,6 +191,10 @@ impl EdgeIo {
         match std::future::Future::poll(read, cx) {
             Poll::Ready(read) => {
                 self.ended = read? == 0;
+                if !self.is_complete() {
+                    // A client that still sends keeps nobody waiting but itself.
+                    self.client.progress();
+                }
                 Poll::Ready(Ok(!self.ended))
             }
             Poll::Pending => self.poll_deadline(cx),
@@ -224,12 +226,35 @@ impl EdgeIo {
         }
         let Some(deadline) = self.client.deadline().map(Instant::from_std) else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if timer.deadline() != deadline {
-            timer.as_mut().reset(deadline);
-        }
-        ready!(std::future::Future::poll(timer.as_mut(), cx));
+        ready!(wait_until(timer, deadline, cx));
         self.client.expire();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Writes what was gathered and then `data`, as far as the socket takes it; returns how much of
+    /// `data` was taken.
+    ///
+    /// # Errors
+    ///
+    /// Besides the socket's own: `TimedOut` if the client takes nothing for the listener's `write`.
+    fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let parts = [IoSlice::new(&self.output), IoSlice::new(data)];
+        let Poll::Ready(written) = Pin::new(&mut self.tcp).poll_write_vectored(cx, &parts) else {
+            let patience = self.client.listener.timeouts.write.duration();
+            let limit = *self.stalled.get_or_insert_with(|| Instant::now() + patience);
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(limit)));
+            ready!(wait_until(timer, limit, cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        };
+        let written = written?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.stalled = None;
+        self.client.progress();
+        let of_output = written.min(self.output.len());
+        self.output.advance(of_output);
+        Poll::Ready(Ok(written - of_output))
     }
 
     /// How many bytes of the input may be handed out now.
@@ -284,18 +309,9 @@ impl AsyncWrite for EdgeIo {
         let io = self.get_mut();
         io.overdue = false;
         while io.output.len() + data.len() > GATHER_MAX {
-            let parts = [IoSlice::new(&io.output), IoSlice::new(data)];
-            let written = ready!(Pin::new(&mut io.tcp).poll_write_vectored(cx, &parts))?;
-            if written == 0 && !data.is_empty() {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            io.client.progress();
-            match written.checked_sub(io.output.len()) {
-                Some(0) | None => io.output.advance(written),
-                Some(of_data) => {
-                    io.output.clear();
-                    return Poll::Ready(Ok(of_data));
-                }
+            match ready!(io.poll_send(cx, data))? {
+                0 => {}
+                of_data => return Poll::Ready(Ok(of_data)),
             }
         }
         io.output.extend_from_slice(data);
@@ -305,19 +321,48 @@ impl AsyncWrite for EdgeIo {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let io = self.get_mut();
         while !io.output.is_empty() {
-            let written = ready!(Pin::new(&mut io.tcp).poll_write(cx, &io.output))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            io.output.advance(written);
-            io.client.progress();
+            ready!(io.poll_send(cx, &[]))?;
         }
         Poll::Ready(Ok(()))
     }
 
+    /// Closes the writing side. If the client still sends, what it sends is dropped for a short while:
+    /// a socket that is closed with unread bytes resets the connection, and the answer with it.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_flush(cx))?;
-        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+        let io = self.get_mut();
+        if io.lingering.is_none() {
+            ready!(Pin::new(&mut io.tcp).poll_shutdown(cx))?;
+            if io.is_complete() {
+                return Poll::Ready(Ok(()));
+            }
+            io.lingering = Some(0);
+            io.client.begin(Some(LINGER));
+        }
+        while ready!(io.poll_fill(cx))? {
+            let dropped = io.lingering.unwrap_or_default() + io.input.len();
+            io.lingering = Some(dropped);
+            io.input.clear();
+            if dropped > LINGER_MAX {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Waits for a deadline that may have moved: the timer is only set anew when it must ring earlier, or
+/// has rung too early.
+fn wait_until(timer: &mut Pin<Box<Sleep>>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    if timer.deadline() > deadline {
+        timer.as_mut().reset(deadline);
+    }
+    loop {
+        ready!(std::future::Future::poll(timer.as_mut(), cx));
+        if timer.deadline() >= deadline {
+            return Poll::Ready(());
+        }
+        timer.as_mut().reset(deadline);
     }
 }
 

@@ -33,6 +33,10 @@ use crate::{
 const UPSTREAM_IDLE_MAX: usize = 1024;
 /// How long accepting rests when the system is out of descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// How many bytes may wait unsent in a client's socket before it takes no more.
+const UNSENT_MAX: u32 = 128 * 1024;
+/// How often a full worker looks whether its limit was raised.
+const LIMIT_AGAIN: Duration = Duration::from_secs(1);
 /// How long handshakes that are under way may take when the process stops.
 const HANDSHAKE: Duration = Duration::from_millis(20);
 /// How often gathered log lines are handed on.
@@ -127,12 +131,14 @@ fn run(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> {
 
 async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> {
     let logs = Arc::new(Buffers::default());
+    // A channel of the worker's own: its receivers are cloned for every request.
+    let (tell, stop) = watch::channel(false);
     let shop = Arc::new(Shop {
         index,
         workers: common.workers,
         full: request_path(index, &common, logs.clone()),
         reader: Reader::new(common.published.clone()),
-        stop: common.stop.clone(),
+        stop,
         draining: Arc::default(),
         open: AtomicUsize::new(0),
         left: Notify::new(),
@@ -145,6 +151,7 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
     let flushing = tokio::spawn(flush_logs(logs.clone()));
     told(&mut common.stop.clone()).await;
     shop.draining.store(true, Relaxed);
+    tell.send_replace(true);
     accepting.join_all().await;
     // What still runs at the end of the drain is cut off.
     let drain = shop.reader.current().runtime.upgrade_drain;
@@ -251,6 +258,8 @@ impl Shop {
     fn open<S>(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr, door: &Door<S>) {
         // Without it small answers would wait for acknowledgements; it fails only on dead sockets.
         let _ = tcp.set_nodelay(true);
+        // So that a slow reader's progress is seen in small steps; without it only seldom.
+        let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_MAX);
         // A listener that a reload took out of the config stays open until the restart it needs.
         let view = self.reader.current();
         let settings = view.listeners.get(&door.name).unwrap_or(&door.settings).clone();
@@ -258,7 +267,8 @@ impl Shop {
         let presence = Presence::new(self.clone(), door.tally.clone());
         let shop = self.clone();
         tokio::spawn(async move {
-            serve(EdgeIo::new(tcp, client), &shop.full, shop.stop.clone()).await;
+            let refused = |status| shop.count_refused(status);
+            serve(EdgeIo::new(tcp, client), &shop.full, shop.stop.clone(), refused).await;
             drop(presence);
         });
     }
@@ -267,8 +277,17 @@ impl Shop {
         // Each worker keeps to its part, so that they need not count together.
         let limit = || self.reader.current().runtime.max_connections.div_ceil(self.workers);
         while self.open.load(Relaxed) >= limit() {
-            self.left.notified().await;
+            // A reload may raise the limit meanwhile, without anybody leaving.
+            let _ = tokio::time::timeout(LIMIT_AGAIN, self.left.notified()).await;
         }
+    }
+
+    /// Counts a request whose head was refused.
+    fn count_refused(&self, status: u16) {
+        let view = self.reader.current();
+        let cell = view.unrouted.cell(self.index);
+        cell.code(status);
+        cell.finished.add(1);
     }
 
     async fn empty(&self) {

@@ -14,7 +14,7 @@ use super::{
 
 /// The cookie that lets its bearer pass, and the path of the link that sets it.
 pub const BYPASS_COOKIE: &str = "lbd_bypass";
-/// The link is this path followed by the secret.
+/// The link is this path followed by the secret, below any path of the service.
 pub const BYPASS_PATH: &str = "/.lbd/bypass/";
 
 /// Maintenance of one service or of all.
@@ -57,7 +57,7 @@ impl Maintenance {
             return Gate::Pass;
         }
         let Some(secret) = self.secret.clone().map(Secret) else { return Gate::Page };
-        if facts.path.strip_prefix(BYPASS_PATH).is_some_and(|s| secret.matches(s)) {
+        if facts.path.split_once(BYPASS_PATH).is_some_and(|(_, s)| secret.matches(s)) {
             return Gate::Link;
         }
         match facts.cookie(BYPASS_COOKIE) {
@@ -106,6 +106,7 @@ mod tests {
         assert_eq!(gate("::ffff:10.1.2.3", "/", ""), Gate::Pass);
         assert_eq!(gate("192.0.2.1", "/", ""), Gate::Pass);
         assert_eq!(gate("198.51.100.1", "/.lbd/bypass/s3cret", ""), Gate::Link);
+        assert_eq!(gate("198.51.100.1", "/api/.lbd/bypass/s3cret", ""), Gate::Link);
         assert_eq!(gate("198.51.100.1", "/.lbd/bypass/wrong", ""), Gate::Page);
         assert_eq!(gate("198.51.100.1", "/", "lbd_bypass=s3cret"), Gate::Pass);
         assert_eq!(gate("198.51.100.1", "/", "lbd_bypass=wrong"), Gate::Page);

@@ -1,6 +1,8 @@
 //! Which service a request is for: the most specific host, then the longest path prefix.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
+
+use percent_encoding::percent_decode_str;
 
 /// Why no service takes a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,7 +83,8 @@ impl Routes {
         } else {
             self.host(host)
         };
-        paths.ok_or(Unrouted::Host)?.find(path).ok_or(Unrouted::Path)
+        let path = normal(path);
+        paths.ok_or(Unrouted::Host)?.find(&path).ok_or(Unrouted::Path)
     }
 
     fn host(&self, host: &str) -> Option<&Paths> {
@@ -93,6 +96,28 @@ impl Routes {
         let exact = || if self.exact.is_empty() { None } else { self.exact.get(host) };
         exact().or_else(wildcard).or(self.any.as_ref())
     }
+}
+
+/// The path that an endpoint will most likely understand: escapes decoded but for `%2F`, dot segments
+/// resolved, slashes merged. So nobody gets around a prefix by spelling it otherwise.
+fn normal(path: &str) -> Cow<'_, str> {
+    let plain = !path.contains('%') && !path.contains("//") && !path.contains("/.");
+    if plain {
+        return path.into();
+    }
+    let escaped_slash = path.replace("%2F", "%252F").replace("%2f", "%252F");
+    let decoded = percent_decode_str(&escaped_slash).decode_utf8_lossy();
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in decoded.split('/').filter(|s| !s.is_empty()) {
+        match segment {
+            "." => {}
+            ".." => drop(segments.pop()),
+            segment => segments.push(segment),
+        }
+    }
+    let ends_open = decoded.ends_with('/') || decoded.ends_with("/.") || decoded.ends_with("/..");
+    let end = if ends_open && !segments.is_empty() { "/" } else { "" };
+    format!("/{}{end}", segments.join("/")).into()
 }
 
 fn parent(host: &str) -> Option<&str> {
@@ -150,6 +175,17 @@ mod tests {
         for (path, service) in [("/", 0), ("/apix", 0), ("/api", 1), ("/api/", 1), ("/api/v1", 1),
                                 ("/api/v2", 2), ("/api/v2/x", 2), ("/api/v22", 1), ("/static/x", 1), ("/static", 0)] {
             assert_eq!(r.find("a", path), Ok(service), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_cannot_be_got_around_by_spelling() {
+        let r = routes(&[(&["a"], &["/"]), (&["a"], &["/admin"])]);
+        for path in ["/x/../admin", "//admin", "/%61dmin", "/x/%2e%2e/admin/", "/./admin", "/admin/x/.."] {
+            assert_eq!(r.find("a", path), Ok(1), "{path}");
+        }
+        for path in ["/admin/..", "/x%2Fadmin", "/../x", "/%", "/..", "//"] {
+            assert_eq!(r.find("a", path), Ok(0), "{path}");
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     model::{Blame, Placement, snapshot},
-    tally::{EndpointTally, PoolTally},
+    tally::{EndpointCell, PoolTally},
     view::{LocalView, ServiceView, View},
 };
 
@@ -54,11 +54,15 @@ pub struct Exchange {
 }
 
 /// One attempt at an endpoint. It is running until it is dropped.
+///
+/// It finds its tally through the worker's own reference to the view: a reference count of the tally
+/// itself would be written by all workers.
 #[derive(Debug)]
 pub struct Attempt {
     /// Where.
     pub choice: Choice,
-    tally: Arc<EndpointTally>,
+    view: Arc<LocalView>,
+    service: usize,
     worker: usize,
     judged: bool,
 }
@@ -96,13 +100,14 @@ impl Exchange {
 
     /// Begins an attempt; the one before ends.
     pub fn attempt(&mut self, choice: Choice) {
-        let tally = self.field().map(|f| f.view.pools[choice.pool].endpoints[choice.endpoint].clone());
         self.attempt = None;
         self.attempts += 1;
-        self.attempt = tally.map(|tally| {
-            tally.cell(self.worker).started.add(1);
-            Attempt { choice, tally, worker: self.worker, judged: false }
-        });
+        if let (Some(view), Some(service)) = (&self.view, self.service) {
+            let (view, worker) = (view.clone(), self.worker);
+            let attempt = Attempt { choice, view, service, worker, judged: false };
+            attempt.cell().started.add(1);
+            self.attempt = Some(attempt);
+        }
     }
 
     /// Where the request is counted: its pool's tally, or lbd's own.
@@ -132,16 +137,21 @@ impl Exchange {
 }
 
 impl Attempt {
+    fn cell(&self) -> &EndpointCell {
+        let pool = &self.view.services[self.service].pools[self.choice.pool];
+        pool.endpoints[self.choice.endpoint].cell(self.worker)
+    }
+
     /// Counts how the attempt went, once, for the passive check.
     pub fn judge(&mut self, failed: bool) {
         if !std::mem::replace(&mut self.judged, true) {
-            self.tally.cell(self.worker).outcome(failed);
+            self.cell().outcome(failed);
         }
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.tally.cell(self.worker).finished.add(1);
+        self.cell().finished.add(1);
     }
 }

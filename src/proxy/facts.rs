@@ -32,13 +32,11 @@ pub fn facts<'a>(request: &'a RequestHeader, headers: &'a Map<'a>, client: IpAdd
     }
 }
 
-/// The authority without its port: of the address if it has one, else the Host header.
+/// The Host header without its port. Where the address has an authority too, it is the same: the head
+/// was refused otherwise.
 fn host(request: &RequestHeader) -> &str {
-    let authority = match request.uri.authority() {
-        Some(authority) => authority.as_str(),
-        None => request.headers.get(http::header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default(),
-    };
-    without_port(authority)
+    let host = request.headers.get(http::header::HOST).and_then(|h| h.to_str().ok());
+    without_port(host.unwrap_or_default())
 }
 
 fn without_port(authority: &str) -> &str {
@@ -54,15 +52,12 @@ pub fn client_address(request: &RequestHeader, client: &Client) -> IpAddr {
     if !client.is_trusted(address) {
         return address.to_canonical();
     }
-    let headers = Map(&request.headers);
-    let mut chain: Vec<IpAddr> = Vec::new();
-    headers.find("x-forwarded-for", |field| {
-        chain.extend(field.split(',').map_while(|entry| forwarded(entry.trim())));
-        None::<()>
-    });
-    // From the nearest proxy outwards, up to the first that is not trusted.
-    for entry in chain.into_iter().rev() {
-        address = entry;
+    // From the nearest proxy outwards, up to the first that is not trusted or not understood: what
+    // stands further left may be forged.
+    let fields = request.headers.get_all("x-forwarded-for").iter().rev();
+    for entry in fields.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
+        let Some(next) = std::str::from_utf8(entry).ok().and_then(|e| forwarded(e.trim())) else { break };
+        address = next;
         if !client.is_trusted(address) {
             break;
         }
@@ -112,6 +107,8 @@ mod tests {
         assert_eq!(address("10.0.0.1:1", &nets, &["9.9.9.9, 1.1.1.1, 10.0.0.2"]), "1.1.1.1");
         assert_eq!(address("10.0.0.1:1", &nets, &["9.9.9.9", "1.1.1.1"]), "1.1.1.1");
         assert_eq!(address("10.0.0.1:1", &nets, &["nonsense"]), "10.0.0.1");
+        assert_eq!(address("10.0.0.1:1", &nets, &["10.9.9.9, x, 8.8.8.8"]), "8.8.8.8");
+        assert_eq!(address("10.0.0.1:1", &nets, &["8.8.8.8, x"]), "10.0.0.1");
         assert_eq!(address("10.0.0.1:1", &nets, &["[2001:db8::1]:99"]), "2001:db8::1");
     }
 

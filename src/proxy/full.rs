@@ -30,7 +30,7 @@ use super::{
 use crate::{
     model::{
         Blame, Draw, Moment, Outcome, Target, decide,
-        maintenance::{BYPASS_COOKIE, Gate},
+        maintenance::{BYPASS_COOKIE, BYPASS_PATH, Gate},
         route::Unrouted,
         settings::ServiceTimeouts,
     },
@@ -77,9 +77,12 @@ impl ProxyHttp for Full {
         };
         let timeouts = client.listener.timeouts;
         session.set_read_timeout(Some(timeouts.body.duration()));
-        session.set_write_timeout(Some(timeouts.write.duration()));
+        // pingora's own limit is for a whole batch of pieces; the transport's is for progress.
+        session.set_write_timeout(None);
         session.set_total_drain_timeout(Some(timeouts.body.duration()));
-        Ok(())
+        let is_old = session.req_header().version == Version::HTTP_10;
+        session.set_ignore_info_resp(is_old);
+        to_origin_form(session.req_header_mut())
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
@@ -227,6 +230,8 @@ impl ProxyHttp for Full {
         if exchange.client.as_ref().is_some_and(|c| c.is_draining()) {
             session.set_keepalive(None);
         }
+        // An interim answer to a client that waits to send its body is not an early end.
+        session.set_close_on_response_before_downstream_finish(!response.status.is_informational());
         if response.status.is_informational() {
             return Ok(());
         }
@@ -247,9 +252,16 @@ impl ProxyHttp for Full {
         exchange: &mut Exchange,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        exchange.blame.get_or_insert(Blame::Connect);
         exchange.timed_out = is_timeout(&error);
-        self.judge(exchange, true);
+        // What this machine lacks (descriptors, ports) is not the endpoint's fault.
+        let ours = matches!(
+            error.etype(),
+            ErrorType::InternalError | ErrorType::BindError | ErrorType::SocketError
+        );
+        if !ours {
+            exchange.blame.get_or_insert(Blame::Connect);
+            self.judge(exchange, true);
+        }
         exchange.tried.failed.extend(exchange.choice());
         // Nothing was sent: another endpoint may have the request, whatever it is.
         error.set_retry(true);
@@ -265,18 +277,22 @@ impl ProxyHttp for Full {
         reused: bool,
     ) -> Box<Error> {
         let upstream = *error.esource() == ErrorSource::Upstream;
-        let untouched = exchange.first_byte.is_none() && session.response_written().is_none();
+        let untouched = exchange.first_byte.is_none() && answered(session).is_none();
         let replayable =
             session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
         // A kept connection that the endpoint closed meanwhile is nobody's failure, and not one of the
         // service's retries. The next attempt makes a new one: others that were kept may be as stale.
-        let stale = upstream && reused && untouched && !is_timeout(&error);
+        let lost = matches!(
+            error.etype(),
+            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
+        );
+        let stale = upstream && reused && untouched && lost;
         let retry = stale && replayable;
         error.set_retry(retry);
         if retry {
             exchange.fresh = true;
             exchange.tried.avoid = exchange.choice();
-        } else if upstream || has_expired(exchange) {
+        } else if upstream || (has_expired(exchange) && session.is_body_done()) {
             exchange.blame = Some(blame(&error, exchange));
             self.judge(exchange, true);
         }
@@ -289,8 +305,13 @@ impl ProxyHttp for Full {
         error: &Error,
         exchange: &mut Exchange,
     ) -> FailToProxy {
-        let status = failure_status(error, exchange);
-        if status == 499 {
+        let mut status = failure_status(error, exchange);
+        if has_expired(exchange) && !session.is_body_done() {
+            // Its time ran out while the client still sent: not the endpoint's fault.
+            status = 408;
+        }
+        // A failure that was seen before the client left stays one.
+        if status == 499 && exchange.blame != Some(Blame::Upstream5xx) {
             exchange.blame = Some(Blame::ClientAbort);
         }
         if matches!(status, 400 | 408) {
@@ -300,11 +321,15 @@ impl ProxyHttp for Full {
             exchange.own_answer = exchange.attempt.is_none();
         }
         session.set_keepalive(None);
-        if status != 499 && session.response_written().is_none() {
+        if status != 499 && answered(session).is_none() {
             let retry_after = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
             let extra = if status == 503 { &retry_after[..] } else { &[] };
             // A client that is gone cannot be told anything.
             let _ = answer(session, exchange, status, &Page::of_status(status), extra).await;
+        }
+        if !session.is_body_done() {
+            // Closed with unread bytes, the answer would be destroyed by a reset.
+            session.shutdown().await;
         }
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
@@ -343,6 +368,30 @@ impl Full {
             self.failures.notify_one();
         }
     }
+}
+
+/// Endpoints are asked in origin form (RFC 9112, section 3.2.1), whatever the client wrote. Its
+/// authority is that of the Host header: the head was refused otherwise.
+fn to_origin_form(request: &mut RequestHeader) -> Result<()> {
+    let target = String::from_utf8_lossy(request.raw_path()).into_owned();
+    let Some((_, rest)) = target.split_once("://").filter(|_| !target.starts_with('/')) else {
+        return Ok(());
+    };
+    let at = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(at);
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let malformed = |_| Error::explain(ErrorType::InvalidHTTPHeader, "the address is malformed");
+    request.set_uri(path.parse().map_err(malformed)?);
+    if !request.headers.contains_key(header::HOST) {
+        request.insert_header(header::HOST, authority)?;
+    }
+    Ok(())
+}
+
+/// The status of the final answer, if one was begun. Interim ones (1xx) do not count.
+pub(super) fn answered(session: &Session) -> Option<u16> {
+    let status = session.response_written().map(|response| response.status.as_u16());
+    status.filter(|status| *status >= 200 || *status == 101)
 }
 
 /// pingora's form of an endpoint, with every time limit set: its defaults are none.
@@ -412,19 +461,24 @@ fn unreachable_status(exchange: &Exchange) -> u16 {
 
 /// Whether reading failed because the body's framing is broken, as the transport says.
 fn is_malformed(error: &Error) -> bool {
-    let root = error.root_cause();
-    root.to_string().contains("invalid data")
+    let root = error.root_cause().downcast_ref::<std::io::Error>();
+    root.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
 }
 
 async fn maintain(session: &mut Session, exchange: &mut Exchange, gate: Gate) -> Result<()> {
-    let Some(view) = exchange.view.clone() else { return Ok(()) };
-    let Some(at) = exchange.service else { return Ok(()) };
-    let Some(maintenance) = view.snapshot.services[at].maintenance.clone() else { return Ok(()) };
+    let lost = || Error::explain(ErrorType::InternalError, "a maintenance vanished");
+    let view = exchange.view.clone().ok_or_else(lost)?;
+    let at = exchange.service.ok_or_else(lost)?;
+    let maintenance = view.snapshot.services[at].maintenance.clone().ok_or_else(lost)?;
     if gate == Gate::Link {
         let secret = maintenance.secret.as_deref().unwrap_or_default();
         let cookie = format!("{BYPASS_COOKIE}={secret}; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax");
-        let Ok(cookie) = HeaderValue::try_from(cookie) else { return Ok(()) };
-        let extra = [(header::SET_COOKIE, cookie), (header::LOCATION, HeaderValue::from_static("/"))];
+        let cookie = HeaderValue::try_from(cookie).map_err(|_| lost())?;
+        // Back to the service's own place: the link works below any of its paths.
+        let path = session.req_header().uri.path();
+        let place = path.split_once(BYPASS_PATH).map_or("", |(place, _)| place);
+        let place = HeaderValue::try_from(format!("{place}/")).map_err(|_| lost())?;
+        let extra = [(header::SET_COOKIE, cookie), (header::LOCATION, place)];
         return answer(session, exchange, 303, &Page::new(303, "See Other", "You may pass."), &extra).await;
     }
     let now = Moment(jiff::Timestamp::now().as_millisecond().max(0).unsigned_abs());
@@ -460,9 +514,11 @@ async fn answer(
     if exchange.client.as_ref().is_some_and(|c| c.is_draining()) {
         session.set_keepalive(None);
     }
-    session.write_response_header(Box::new(response), is_head).await?;
+    // What goes wrong here is the client's connection.
+    session.write_response_header(Box::new(response), is_head).await.map_err(Error::into_down)?;
     if !is_head {
-        session.write_response_body(Some(Bytes::copy_from_slice(body.as_bytes())), true).await?;
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        session.write_response_body(Some(body), true).await.map_err(Error::into_down)?;
     }
     Ok(())
 }

@@ -6,7 +6,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::client::Client;
-use crate::model::decide::{ID_COOKIE, IssuedId};
+use crate::model::{
+    decide::{ID_COOKIE, IssuedId},
+    maintenance::BYPASS_COOKIE,
+};
 
 /// The header that carries the request id.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -66,6 +69,28 @@ pub fn to_endpoint(
     request.insert_header(REQUEST_ID, id.clone())?;
     if let Some(pin) = pin {
         request.remove_header(pin);
+    }
+    without_secrets(request, pin)
+}
+
+/// Takes the cookies out that carry secrets of lbd's own.
+fn without_secrets(request: &mut RequestHeader, pin: Option<&str>) -> pingora_core::Result<()> {
+    let is_secret = |pair: &str| {
+        let name = pair.split('=').next().unwrap_or_default().trim();
+        name == BYPASS_COOKIE || Some(name) == pin
+    };
+    let fields = || request.headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
+    if !fields().flat_map(|field| field.split(';')).any(is_secret) {
+        return Ok(());
+    }
+    let kept: Vec<String> = fields()
+        .map(|field| field.split(';').filter(|pair| !is_secret(pair)).collect::<Vec<_>>().join(";"))
+        .map(|field| field.trim().to_owned())
+        .filter(|field| !field.is_empty())
+        .collect();
+    request.remove_header(&header::COOKIE);
+    for field in kept {
+        request.append_header(header::COOKIE, field)?;
     }
     Ok(())
 }
@@ -141,6 +166,17 @@ mod tests {
         for strange in [&b""[..], b"a b", b"\xff", &[b'x'; 129]] {
             assert_eq!(id(strange), made);
         }
+    }
+
+    #[test]
+    fn cookies_with_secrets_stay_here() {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for field in ["a=1; lbd_bypass=secret; b=2", "x-pin=green:secret"] {
+            request.append_header("Cookie", field).unwrap();
+        }
+        without_secrets(&mut request, Some("x-pin")).unwrap();
+        let left: Vec<_> = request.headers.get_all("cookie").iter().collect();
+        assert_eq!(left, ["a=1; b=2"]);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Counts and logs a request that is over.
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use pingora_proxy::Session;
 
-use super::exchange::Exchange;
+use super::{exchange::Exchange, full::answered};
 use crate::{
-    model::Blame,
+    model::{Blame, maintenance::BYPASS_PATH},
     observe::access_log::{Buffers, Line},
 };
 
@@ -34,10 +34,10 @@ pub fn record(session: &mut Session, exchange: &Exchange, logs: &Arc<Buffers>) {
             cell.failovers.add(1);
         }
     }
-    let Some(sink) = exchange.field().and_then(|f| f.view.log.clone()) else { return };
+    let field = exchange.field();
+    let Some(sink) = field.and_then(|f| f.view.log.as_ref()) else { return };
     let request = session.req_header();
     let header = |name: &str| request.headers.get(name).and_then(|v| v.to_str().ok());
-    let field = exchange.field();
     let service = field.map(|f| f.service);
     let pool = exchange.choice().and_then(|c| service?.pools.get(c.pool));
     let wanted = exchange.placement.and_then(|p| service?.pools.get(p.pool));
@@ -49,7 +49,7 @@ pub fn record(session: &mut Session, exchange: &Exchange, logs: &Arc<Buffers>) {
         client: exchange.address.map(|a| a.to_string()).unwrap_or_default(),
         method: request.method.as_str(),
         host: header("host").unwrap_or_default(),
-        path: String::from_utf8_lossy(request.raw_path()),
+        path: path(request.raw_path()),
         protocol: protocol(request.version),
         status,
         bytes: session.body_bytes_sent(),
@@ -67,12 +67,21 @@ pub fn record(session: &mut Session, exchange: &Exchange, logs: &Arc<Buffers>) {
         referer: header("referer"),
         user_agent: header("user-agent"),
     };
-    logs.write(&sink, &line);
+    logs.write(sink, &line);
+}
+
+/// Path and query as they may be logged: without the secret of a maintenance's link.
+fn path(raw: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(raw);
+    match text.split_once(BYPASS_PATH) {
+        Some((place, _)) => format!("{place}{BYPASS_PATH}***").into(),
+        None => text,
+    }
 }
 
 fn status(session: &Session, exchange: &Exchange) -> u16 {
-    match session.response_written() {
-        Some(response) => response.status.as_u16(),
+    match answered(session) {
+        Some(status) => status,
         None if exchange.blame == Some(Blame::ClientAbort) => 499,
         None => 500,
     }
