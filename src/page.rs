@@ -178,7 +178,10 @@ mod tests {
     #[test]
     fn pages_are_escaped() {
         let page = Page::new(503, "A & B", "<script>\"x\"</script>");
-        assert!(page.body(Form::Html).contains("A &amp; B") && !page.body(Form::Html).contains("<script>"));
+        assert!(
+            page.body(Form::Html).contains("A &amp; B")
+                && !page.body(Form::Html).contains("<script>")
+        );
         assert!(page.body(Form::Json).contains(r#""message":"<script>\"x\"</script>""#));
     }
 

@@ -66,8 +66,10 @@ fn the_request_path_and_control_never_import_each_other() {
 #[test]
 fn only_the_edge_and_the_request_path_name_pingora() {
     let named = offenders("src/", &["pingora_"]);
-    let elsewhere: Vec<_> =
-        named.iter().filter(|p| !p.starts_with("src/edge/") && !p.starts_with("src/proxy/")).collect();
+    let elsewhere: Vec<_> = named
+        .iter()
+        .filter(|p| !p.starts_with("src/edge/") && !p.starts_with("src/proxy/"))
+        .collect();
     // The daemon only names it in its log filter.
     assert_eq!(elsewhere, ["src/bin/lbd.rs"]);
 }

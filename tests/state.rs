@@ -184,7 +184,7 @@ fn the_journal_tells_who_did_what_and_why() {
     assert_eq!(weight["reason"], "release 7, canary");
     assert_eq!(
         (weight["before"].as_str(), weight["after"].as_str()),
-        (Some("blue 100%, green 0%"), Some("blue 75%, green 25%"))
+        (Some("app: blue 100%, green 0%"), Some("app: blue 75%, green 25%"))
     );
     assert_eq!(
         (weight["revision"].as_u64(), weight["services"][0].as_str()),

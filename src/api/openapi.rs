@@ -10,7 +10,8 @@ use super::{
 
 /// The OpenAPI 3.1 document of the admin API.
 pub fn document() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into());
+    let settings =
+        SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into());
     let mut schemas = settings.into_generator();
     let mut paths = Map::new();
     for op in Op::ALL {
@@ -67,7 +68,9 @@ fn parameters(spec: &Spec) -> Vec<Value> {
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": text }))
         .collect();
     for (name, description) in spec.query {
-        list.push(json!({ "name": name, "in": "query", "description": description, "schema": text }));
+        list.push(
+            json!({ "name": name, "in": "query", "description": description, "schema": text }),
+        );
     }
     if spec.role == Role::Operator {
         let description = "refuse unless this revision is in force";

@@ -3,9 +3,9 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::types::{
-    CohortBody, CohortList, ConfigDiff, ConfigShown, EndpointBody, EndpointList, EndpointStateBody, EventList,
-    ExplainBody, Explained, MaintenanceBody, MaintenanceView, ReloadBody, Reloaded, RollbackBody, SplitBody,
-    Status, Version,
+    CohortBody, CohortList, ConfigDiff, ConfigShown, EndpointBody, EndpointList, EndpointStateBody,
+    EventList, ExplainBody, Explained, MaintenanceBody, MaintenanceView, ReloadBody, Reloaded,
+    RollbackBody, SplitBody, Status, Version,
 };
 use crate::model::Changed;
 
@@ -106,10 +106,8 @@ pub enum Reply {
 }
 
 /// What every command takes besides its body.
-const COMMAND: &[Param] = &[
-    ("dry_run", "true: check and answer, change nothing"),
-    ("reason", "why, for the journal"),
-];
+const COMMAND: &[Param] =
+    &[("dry_run", "true: check and answer, change nothing"), ("reason", "why, for the journal")];
 const COMMAND_OF_SERVICES: &[Param] = &[
     ("dry_run", "true: check and answer, change nothing"),
     ("reason", "why, for the journal"),
@@ -153,41 +151,67 @@ impl Op {
         ];
         const SERVICE: &[Param] = &[("service", "only this service; may be given several times")];
         match self {
-            Self::Status => get::<Status>("/v1/status", Viewer, "what is in force and what is happening", SERVICE),
-            Self::SetSplit => {
-                change::<SplitBody>("PUT", "/v1/split", "give a pool a share in every service that has it")
-            }
-            Self::Rollback => {
-                change::<RollbackBody>("POST", "/v1/rollback", "give all traffic back to the baselines")
-            }
-            Self::GetMaintenance => {
-                get::<Vec<MaintenanceView>>("/v1/maintenance", Viewer, "which maintenance is on", &[])
-            }
-            Self::SetMaintenance => {
-                change::<MaintenanceBody>("PUT", "/v1/maintenance", "begin maintenance or change its terms")
-            }
+            Self::Status => get::<Status>(
+                "/v1/status",
+                Viewer,
+                "what is in force and what is happening",
+                SERVICE,
+            ),
+            Self::SetSplit => change::<SplitBody>(
+                "PUT",
+                "/v1/split",
+                "give a pool a share in every service that has it",
+            ),
+            Self::Rollback => change::<RollbackBody>(
+                "POST",
+                "/v1/rollback",
+                "give all traffic back to the baselines",
+            ),
+            Self::GetMaintenance => get::<Vec<MaintenanceView>>(
+                "/v1/maintenance",
+                Viewer,
+                "which maintenance is on",
+                &[],
+            ),
+            Self::SetMaintenance => change::<MaintenanceBody>(
+                "PUT",
+                "/v1/maintenance",
+                "begin maintenance or change its terms",
+            ),
             Self::EndMaintenance => remove("/v1/maintenance", "end maintenance"),
-            Self::ListEndpoints => {
-                get::<EndpointList>("/v1/pools/{pool}/endpoints", Viewer, "list a pool's endpoints", SERVICE)
-            }
-            Self::AddEndpoint => {
-                change::<EndpointBody>("POST", "/v1/pools/{pool}/endpoints", "add an endpoint to a pool")
-            }
+            Self::ListEndpoints => get::<EndpointList>(
+                "/v1/pools/{pool}/endpoints",
+                Viewer,
+                "list a pool's endpoints",
+                SERVICE,
+            ),
+            Self::AddEndpoint => change::<EndpointBody>(
+                "POST",
+                "/v1/pools/{pool}/endpoints",
+                "add an endpoint to a pool",
+            ),
             Self::SetEndpoint => change::<EndpointStateBody>(
                 "PUT",
                 "/v1/pools/{pool}/endpoints/{address}",
                 "drain an endpoint, take it out of use, or put it in use",
             ),
-            Self::RemoveEndpoint => {
-                remove("/v1/pools/{pool}/endpoints/{address}", "take an endpoint out of its pool for good")
+            Self::RemoveEndpoint => remove(
+                "/v1/pools/{pool}/endpoints/{address}",
+                "take an endpoint out of its pool for good",
+            ),
+            Self::ListCohort => {
+                get::<CohortList>("/v1/cohorts/{pool}", Viewer, "list a pool's cohort", &[])
             }
-            Self::ListCohort => get::<CohortList>("/v1/cohorts/{pool}", Viewer, "list a pool's cohort", &[]),
-            Self::AddToCohort => {
-                change::<CohortBody>("POST", "/v1/cohorts/{pool}", "put users on a list of the pool")
-            }
-            Self::RemoveFromCohort => {
-                change::<CohortBody>("POST", "/v1/cohorts/{pool}/remove", "take users off a list of the pool")
-            }
+            Self::AddToCohort => change::<CohortBody>(
+                "POST",
+                "/v1/cohorts/{pool}",
+                "put users on a list of the pool",
+            ),
+            Self::RemoveFromCohort => change::<CohortBody>(
+                "POST",
+                "/v1/cohorts/{pool}/remove",
+                "take users off a list of the pool",
+            ),
             Self::Explain => Spec {
                 method: "POST",
                 role: Viewer,
@@ -201,17 +225,32 @@ impl Op {
                 "the journal; with `Accept: text/event-stream`, what is added to it from now on",
                 EVENTS,
             ),
-            Self::ShowConfig => get::<ConfigShown>("/v1/config", Viewer, "the config in force", &[]),
-            Self::DiffConfig => get::<ConfigDiff>("/v1/config/diff", Viewer, "runtime against file", &[]),
+            Self::ShowConfig => {
+                get::<ConfigShown>("/v1/config", Viewer, "the config in force", &[])
+            }
+            Self::DiffConfig => {
+                get::<ConfigDiff>("/v1/config/diff", Viewer, "runtime against file", &[])
+            }
             Self::ReloadConfig => Spec {
                 reply: Reply::Json(SchemaGenerator::subschema_for::<Reloaded>),
-                ..change::<ReloadBody>("POST", "/v1/config/reload", "load the config file again, all or nothing")
+                ..change::<ReloadBody>(
+                    "POST",
+                    "/v1/config/reload",
+                    "load the config file again, all or nothing",
+                )
             },
             Self::OpenApi => text("/v1/openapi.json", Viewer, "this document", "application/json"),
             Self::Version => get::<Version>("/v1/version", Viewer, "which release this is", &[]),
-            Self::Metrics => text("/metrics", Anyone, "metrics for Prometheus", "text/plain; version=0.0.4"),
+            Self::Metrics => {
+                text("/metrics", Anyone, "metrics for Prometheus", "text/plain; version=0.0.4")
+            }
             Self::Healthz => text("/healthz", Anyone, "200 while the process lives", "text/plain"),
-            Self::Readyz => text("/readyz", Anyone, "200 while the process takes requests, else 503", "text/plain"),
+            Self::Readyz => text(
+                "/readyz",
+                Anyone,
+                "200 while the process takes requests, else 503",
+                "text/plain",
+            ),
         }
     }
 
@@ -221,7 +260,10 @@ impl Op {
     /// # Errors
     ///
     /// The methods that the path would take; none if there is no such path.
-    pub fn find<'p>(method: &str, path: &'p str) -> Result<(Self, Vec<&'p str>), Vec<&'static str>> {
+    pub fn find<'p>(
+        method: &str,
+        path: &'p str,
+    ) -> Result<(Self, Vec<&'p str>), Vec<&'static str>> {
         let mut methods = Vec::new();
         for op in Self::ALL {
             let spec = op.spec();
@@ -262,7 +304,11 @@ const fn text(path: &'static str, role: Role, summary: &'static str, media: &'st
     Spec { method: "GET", path, role, summary, query: &[], body: None, reply: Reply::Text(media) }
 }
 
-const fn change<B: JsonSchema>(method: &'static str, path: &'static str, summary: &'static str) -> Spec {
+const fn change<B: JsonSchema>(
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+) -> Spec {
     let body: Option<SchemaOf> = Some(SchemaGenerator::subschema_for::<B>);
     let reply = Reply::Json(SchemaGenerator::subschema_for::<Changed>);
     Spec { method, path, role: Role::Operator, summary, query: COMMAND, body, reply }
@@ -270,7 +316,15 @@ const fn change<B: JsonSchema>(method: &'static str, path: &'static str, summary
 
 const fn remove(path: &'static str, summary: &'static str) -> Spec {
     let reply = Reply::Json(SchemaGenerator::subschema_for::<Changed>);
-    Spec { method: "DELETE", path, role: Role::Operator, summary, query: COMMAND_OF_SERVICES, body: None, reply }
+    Spec {
+        method: "DELETE",
+        path,
+        role: Role::Operator,
+        summary,
+        query: COMMAND_OF_SERVICES,
+        body: None,
+        reply,
+    }
 }
 
 #[cfg(test)]
@@ -281,7 +335,8 @@ mod tests {
 
     #[test]
     fn no_two_operations_share_a_method_and_path() {
-        let places: BTreeSet<_> = Op::ALL.iter().map(|op| (op.spec().method, op.spec().path)).collect();
+        let places: BTreeSet<_> =
+            Op::ALL.iter().map(|op| (op.spec().method, op.spec().path)).collect();
         assert_eq!(places.len(), Op::ALL.len());
     }
 

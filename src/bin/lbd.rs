@@ -30,13 +30,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The edge proxy that ships releases.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = "Examples:
+#[command(
+    version,
+    about,
+    after_help = "Examples:
   lbd --config /etc/lbd/lbd.toml
   RUST_LOG=debug lbd --config ./lbd.toml
 
 Signals: TERM and INT finish running requests and end (a second one ends at once),
 HUP loads the config file again, USR1 opens the access logs anew.
-Exit codes: 0 ended as told, 1 failed, 2 the config file or the flags are wrong.")]
+Exit codes: 0 ended as told, 1 failed, 2 the config file or the flags are wrong."
+)]
 struct Flags {
     /// The config file.
     #[arg(short, long, value_name = "FILE", default_value = "/etc/lbd/lbd.toml")]
@@ -87,7 +91,9 @@ async fn serve(flags: &Flags, loaded: Loaded) -> anyhow::Result<()> {
     let socket = AdminSocket::open(&settings.admin)?;
     let mut listeners = open_listeners(&settings)?;
     let http = match settings.admin.http {
-        Some(address) => Some(open_http(address).await.with_context(|| format!("admin.http {address}"))?),
+        Some(address) => {
+            Some(open_http(address).await.with_context(|| format!("admin.http {address}"))?)
+        }
         None => None,
     };
     let failures = Arc::new(Notify::new());
@@ -120,11 +126,16 @@ fn open_listeners(settings: &Settings) -> anyhow::Result<Vec<Bound>> {
     let open = |(name, listener)| {
         bind(name, listener, settings.runtime.workers).map_err(|error| {
             let hint = match error.kind() {
-                std::io::ErrorKind::AddrInUse => "stop what listens there (`ss -ltnp` shows it), or change",
+                std::io::ErrorKind::AddrInUse => {
+                    "stop what listens there (`ss -ltnp` shows it), or change"
+                }
                 std::io::ErrorKind::PermissionDenied => "give lbd CAP_NET_BIND_SERVICE, or change",
                 _ => "mend",
             };
-            anyhow!("listener.{name}.address {}: {error}\n  hint: {hint} the address", listener.address)
+            anyhow!(
+                "listener.{name}.address {}: {error}\n  hint: {hint} the address",
+                listener.address
+            )
         })
     };
     settings.listener.iter().map(open).collect()
@@ -139,7 +150,10 @@ fn take_over(
 ) -> anyhow::Result<Shared> {
     let folder = &settings.admin.state_dir;
     let hint = || {
-        format!("admin.state_dir {}\n  hint: make it writable for the user that lbd runs as", folder.display())
+        format!(
+            "admin.state_dir {}\n  hint: make it writable for the user that lbd runs as",
+            folder.display()
+        )
     };
     let store = FileStore::new(folder).with_context(hint)?;
     if flags.reset_state
@@ -165,9 +179,6 @@ fn take_over(
     let journal = Journal::open(folder).with_context(hint)?;
     let logs = Writer::start()?;
     let control = Control::new(settings.clone(), kept, Box::new(store), journal, logs, place);
-    let mut control = control.with_context(hint)?;
-    let summary = format!("lbd {} started", env!("CARGO_PKG_VERSION"));
-    control.note("start", Severity::Info, Actor::lbd(), summary);
     Ok(Rc::new(RefCell::new(control)))
 }
 

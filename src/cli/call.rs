@@ -15,11 +15,7 @@ use crate::{
 };
 
 /// What must be encoded in a segment or a query value: all but RFC 3986's unreserved characters.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The terms on which a command is given.
 #[derive(Clone, Debug, Default)]
@@ -46,13 +42,7 @@ impl Call {
     /// A call without parameters.
     pub fn new(op: Op) -> Self {
         let (segments, query) = (Vec::new(), Vec::new());
-        Self {
-            op,
-            segments,
-            query,
-            body: Bytes::new(),
-            if_match: None,
-        }
+        Self { op, segments, query, body: Bytes::new(), if_match: None }
     }
 
     /// Fills the next parameter of the path.
@@ -69,9 +59,7 @@ impl Call {
 
     /// Names the services that the call is limited to, as query parameters.
     pub fn services(self, services: &[ServiceName]) -> Self {
-        services
-            .iter()
-            .fold(self, |call, service| call.query("service", service))
+        services.iter().fold(self, |call, service| call.query("service", service))
     }
 
     /// Gives it a body.
@@ -101,11 +89,7 @@ impl Call {
         let mut values = self.segments.iter();
         let mut target = String::new();
         for segment in self.op.spec().path.split('/').skip(1) {
-            let value = if segment.starts_with('{') {
-                values.next()
-            } else {
-                None
-            };
+            let value = if segment.starts_with('{') { values.next() } else { None };
             let text = value.map_or(segment.to_owned(), |v| encoded(v));
             target.push('/');
             target.push_str(&text);
@@ -127,10 +111,7 @@ impl Call {
             .method(self.op.spec().method)
             .uri(self.target())
             .header(header::HOST, "lbd")
-            .header(
-                header::USER_AGENT,
-                concat!("lbctl/", env!("CARGO_PKG_VERSION")),
-            )
+            .header(header::USER_AGENT, concat!("lbctl/", env!("CARGO_PKG_VERSION")))
             .header(header::ACCEPT, HeaderValue::from_static(accept));
         if self.op.spec().body.is_some() && !self.body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -154,14 +135,8 @@ mod tests {
     #[test]
     fn parameters_are_encoded() {
         let pool: crate::model::PoolName = "green".parse().unwrap();
-        let call = Call::new(Op::SetEndpoint)
-            .at(&pool)
-            .at(&"unix:/run/a b.sock");
-        let terms = Terms {
-            dry_run: true,
-            reason: Some("a&b=ü".into()),
-            if_revision: None,
-        };
+        let call = Call::new(Op::SetEndpoint).at(&pool).at(&"unix:/run/a b.sock");
+        let terms = Terms { dry_run: true, reason: Some("a&b=ü".into()), if_revision: None };
         assert_eq!(
             call.on(&terms).target(),
             "/v1/pools/green/endpoints/unix%3A%2Frun%2Fa%20b.sock?dry_run=true\

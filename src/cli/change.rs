@@ -59,27 +59,15 @@ mod tests {
 
     fn changed(changed: bool, dry_run: bool, summary: &[&str]) -> Changed {
         let summary = summary.iter().map(ToString::to_string).collect();
-        Changed {
-            revision: Revision(42),
-            changed,
-            dry_run,
-            summary,
-            ..Changed::default()
-        }
+        Changed { revision: Revision(42), changed, dry_run, summary, ..Changed::default() }
     }
 
     #[test]
     fn setters_print_old_and_new_and_the_revision() {
         let what = "green 10% → 25% (blue 90% → 75%)";
         for (change, line) in [
-            (
-                changed(true, false, &[what]),
-                "green 10% → 25% (blue 90% → 75%), revision 42",
-            ),
-            (
-                changed(true, true, &[what]),
-                "would change: green 10% → 25% (blue 90% → 75%)",
-            ),
+            (changed(true, false, &[what]), "green 10% → 25% (blue 90% → 75%), revision 42"),
+            (changed(true, true, &[what]), "would change: green 10% → 25% (blue 90% → 75%)"),
             (
                 changed(false, false, &["green stays at 25%"]),
                 "nothing changed: green stays at 25%, revision 42",
@@ -88,10 +76,7 @@ mod tests {
                 changed(false, true, &["green stays at 25%"]),
                 "nothing would change: green stays at 25%",
             ),
-            (
-                changed(false, false, &["nothing to roll back"]),
-                "nothing to roll back, revision 42",
-            ),
+            (changed(false, false, &["nothing to roll back"]), "nothing to roll back, revision 42"),
             (changed(false, false, &[]), "nothing changed, revision 42"),
         ] {
             assert_eq!(lines(&change), [line]);
@@ -100,18 +85,8 @@ mod tests {
 
     #[test]
     fn services_that_differ_have_a_line_each() {
-        let lines = lines(&changed(
-            true,
-            false,
-            &["api: green 1% → 2%", "app: green 5% → 2%"],
-        ));
-        assert_eq!(
-            lines,
-            [
-                "api: green 1% → 2%, revision 42",
-                "app: green 5% → 2%, revision 42"
-            ]
-        );
+        let lines = lines(&changed(true, false, &["api: green 1% → 2%", "app: green 5% → 2%"]));
+        assert_eq!(lines, ["api: green 1% → 2%, revision 42", "app: green 5% → 2%, revision 42"]);
     }
 
     #[test]
@@ -120,10 +95,7 @@ mod tests {
         change.warnings.push("green is empty".into());
         let (mut out, mut err) = (Vec::new(), Vec::new());
         print(&mut Out::into(Form::Text, &mut out, &mut err), &change).unwrap();
-        assert_eq!(
-            String::from_utf8(err).unwrap(),
-            "lbctl: warning: green is empty\n"
-        );
+        assert_eq!(String::from_utf8(err).unwrap(), "lbctl: warning: green is empty\n");
         assert_eq!(String::from_utf8(out).unwrap(), "x, revision 42\n");
     }
 }

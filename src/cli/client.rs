@@ -50,10 +50,7 @@ pub struct Client {
 impl Client {
     /// A client of the daemon at `socket`, which must answer within `limit`.
     pub fn new(socket: impl Into<PathBuf>, limit: Millis) -> Self {
-        Self {
-            socket: socket.into(),
-            limit,
-        }
+        Self { socket: socket.into(), limit }
     }
 
     /// Makes one call.
@@ -84,12 +81,7 @@ impl Client {
                 });
             }
             let (body, socket) = (response.into_body(), self.socket.clone());
-            Ok(EventStream {
-                body,
-                socket,
-                buffer: Vec::new(),
-                _driver: driver,
-            })
+            Ok(EventStream { body, socket, buffer: Vec::new(), _driver: driver })
         };
         self.in_time(opening).await
     }
@@ -99,9 +91,7 @@ impl Client {
         exchange: impl Future<Output = Result<T, Trouble>>,
     ) -> Result<T, Trouble> {
         let late = |_| Trouble::NoAnswer(self.limit);
-        tokio::time::timeout(self.limit.duration(), exchange)
-            .await
-            .map_err(late)?
+        tokio::time::timeout(self.limit.duration(), exchange).await.map_err(late)?
     }
 
     async fn send(
@@ -110,17 +100,11 @@ impl Client {
         accept: &'static str,
     ) -> Result<(Response<Incoming>, Driver), Trouble> {
         let request = call.request(accept)?;
-        let unreachable = |error| Trouble::Unreachable {
-            socket: self.socket.clone(),
-            error,
-        };
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(unreachable)?;
+        let unreachable = |error| Trouble::Unreachable { socket: self.socket.clone(), error };
+        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
         let lost = |error| self.lost(&error);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(lost)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
         let driver = Driver(tokio::spawn(async move {
             // What goes wrong here, the request or the body reports.
             let _ = connection.await;
@@ -131,35 +115,23 @@ impl Client {
 
     async fn reply(&self, response: Response<Incoming>) -> Result<Reply, Trouble> {
         let status = response.status();
-        let body = Limited::new(response.into_body(), REPLY_BYTES_MAX)
-            .collect()
-            .await;
+        let body = Limited::new(response.into_body(), REPLY_BYTES_MAX).collect().await;
         let bytes = body.map_err(|error| self.lost(&*error))?.to_bytes();
         if status.is_success() {
             return Ok(Reply(bytes));
         }
         let failure =
             serde_json::from_slice(&bytes).unwrap_or_else(|_| unexplained(status, &bytes));
-        Err(Trouble::Answered {
-            status: status.as_u16(),
-            failure,
-        })
+        Err(Trouble::Answered { status: status.as_u16(), failure })
     }
 
     fn lost(&self, error: &dyn std::error::Error) -> Trouble {
-        Trouble::Lost {
-            socket: self.socket.clone(),
-            error: error.to_string(),
-        }
+        Trouble::Lost { socket: self.socket.clone(), error: error.to_string() }
     }
 }
 
 fn unexplained(status: StatusCode, body: &[u8]) -> Failure {
-    let said: String = String::from_utf8_lossy(body)
-        .trim()
-        .chars()
-        .take(SHOWN_MAX)
-        .collect();
+    let said: String = String::from_utf8_lossy(body).trim().chars().take(SHOWN_MAX).collect();
     let colon = if said.is_empty() { "" } else { ": " };
     Failure {
         error: format!("lbd answered {status}{colon}{said}"),
@@ -218,10 +190,7 @@ impl EventStream {
             if self.buffer.len() > EVENT_BYTES_MAX {
                 return Err(Trouble::Garbled("an event without end".into()));
             }
-            let lost = |error: String| Trouble::Lost {
-                socket: self.socket.clone(),
-                error,
-            };
+            let lost = |error: String| Trouble::Lost { socket: self.socket.clone(), error };
             match self.body.frame().await {
                 Some(Ok(frame)) => {
                     if let Ok(bytes) = frame.into_data() {
@@ -252,18 +221,10 @@ mod tests {
     #[tokio::test]
     async fn a_call_carries_method_target_terms_and_body() {
         let daemon = Daemon::answering(|_| (200, r#"{"version":"9.9.9"}"#.into()));
-        let terms = Terms {
-            if_revision: Some(Revision(41)),
-            ..Terms::default()
-        };
-        let call = Call::new(Op::Rollback)
-            .body(&serde_json::json!({"ramp": "30s"}))
-            .unwrap();
+        let terms = Terms { if_revision: Some(Revision(41)), ..Terms::default() };
+        let call = Call::new(Op::Rollback).body(&serde_json::json!({"ramp": "30s"})).unwrap();
         let reply = daemon.client(SECOND).call(&call.on(&terms)).await.unwrap();
-        assert_eq!(
-            reply.read::<crate::api::types::Version>().unwrap().version,
-            "9.9.9"
-        );
+        assert_eq!(reply.read::<crate::api::types::Version>().unwrap().version, "9.9.9");
         let asked = daemon.asked();
         assert_eq!(asked, ["POST /v1/rollback if-match=41 {\"ramp\":\"30s\"}"]);
     }
@@ -275,31 +236,19 @@ mod tests {
         let client = Client::new(&path, SECOND);
         let trouble = client.call(&Call::new(Op::Version)).await.unwrap_err();
         assert_eq!(trouble.exit(), Exit::Unreachable);
-        assert!(
-            trouble
-                .to_string()
-                .contains("admin.sock: there is no such socket"),
-            "{trouble}"
-        );
+        assert!(trouble.to_string().contains("admin.sock: there is no such socket"), "{trouble}");
 
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let trouble = client.call(&Call::new(Op::Version)).await.unwrap_err();
         assert_eq!(trouble.exit(), Exit::Unreachable);
-        assert!(
-            trouble.to_string().contains("connection refused"),
-            "{trouble}"
-        );
+        assert!(trouble.to_string().contains("connection refused"), "{trouble}");
     }
 
     #[tokio::test]
     async fn a_refusal_keeps_its_words_and_hint() {
         let failure = r#"{"error":"no pool","code":"unknown_pool","hint":"look"}"#;
         let daemon = Daemon::answering(move |_| (404, failure.into()));
-        let trouble = daemon
-            .client(SECOND)
-            .call(&Call::new(Op::Status))
-            .await
-            .unwrap_err();
+        let trouble = daemon.client(SECOND).call(&Call::new(Op::Status)).await.unwrap_err();
         assert_eq!((trouble.exit(), trouble.hint()), (Exit::Refused, "look"));
         assert_eq!(trouble.to_string(), "no pool");
     }
@@ -307,16 +256,9 @@ mod tests {
     #[tokio::test]
     async fn an_error_that_is_not_json_is_shown() {
         let daemon = Daemon::answering(|_| (502, "bad gateway\n".into()));
-        let trouble = daemon
-            .client(SECOND)
-            .call(&Call::new(Op::Status))
-            .await
-            .unwrap_err();
+        let trouble = daemon.client(SECOND).call(&Call::new(Op::Status)).await.unwrap_err();
         assert_eq!(trouble.exit(), Exit::Failed);
-        assert_eq!(
-            trouble.to_string(),
-            "lbd answered 502 Bad Gateway: bad gateway"
-        );
+        assert_eq!(trouble.to_string(), "lbd answered 502 Bad Gateway: bad gateway");
     }
 
     #[tokio::test]
@@ -334,11 +276,7 @@ mod tests {
     async fn events_are_read_from_a_stream() {
         let text = ": hello\n\nid: 4\ndata: one\n\nevent: x\r\ndata: two\r\ndata:three\r\n\r\n";
         let daemon = Daemon::answering(move |_| (200, text.into()));
-        let mut stream = daemon
-            .client(SECOND)
-            .follow(&Call::new(Op::Events))
-            .await
-            .unwrap();
+        let mut stream = daemon.client(SECOND).follow(&Call::new(Op::Events)).await.unwrap();
         assert_eq!(stream.next().await.unwrap(), "one");
         assert_eq!(stream.next().await.unwrap(), "two\nthree");
         assert_eq!(stream.next().await.unwrap_err().exit(), Exit::Unreachable);

@@ -41,9 +41,7 @@ pub async fn run(session: &mut Session<'_>, verb: Cohort) -> Result<(), Trouble>
 async fn change(session: &mut Session<'_>, op: Op, args: CohortArgs) -> Result<(), Trouble> {
     let users = users(args.users, std::io::stdin().lock())?;
     let list = if args.deny { List::Deny } else { List::Allow };
-    let call = Call::new(op)
-        .at(&args.pool)
-        .body(&CohortBody { list, users })?;
+    let call = Call::new(op).at(&args.pool).body(&CohortBody { list, users })?;
     session.change(call).await.map(drop)
 }
 
@@ -71,11 +69,7 @@ fn render(list: &CohortList) -> Vec<String> {
     let allow = list.allow.iter().map(|user| format!("allow  {user}"));
     let deny = list.deny.iter().map(|user| format!("deny   {user}"));
     let lines: Vec<String> = allow.chain(deny).collect();
-    if lines.is_empty() {
-        vec!["nobody is listed".into()]
-    } else {
-        lines
-    }
+    if lines.is_empty() { vec!["nobody is listed".into()] } else { lines }
 }
 
 #[cfg(test)]
@@ -91,10 +85,7 @@ mod tests {
 
     #[test]
     fn lists_print_one_user_a_line() {
-        let list = CohortList {
-            allow: vec!["a".into()],
-            deny: vec!["b".into()],
-        };
+        let list = CohortList { allow: vec!["a".into()], deny: vec!["b".into()] };
         assert_eq!(render(&list), ["allow  a", "deny   b"]);
         assert_eq!(render(&CohortList::default()), ["nobody is listed"]);
     }

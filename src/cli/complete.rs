@@ -26,10 +26,7 @@ const LIMIT: Millis = Millis(300);
 
 /// Answers the shell and ends the process, if it was the shell that started it.
 pub fn answer() {
-    CompleteEnv::with_factory(help::command)
-        .var(VARIABLE)
-        .bin("lbctl")
-        .complete();
+    CompleteEnv::with_factory(help::command).var(VARIABLE).bin("lbctl").complete();
 }
 
 /// The script that registers the completion in a shell.
@@ -57,12 +54,7 @@ pub fn service_names() -> ArgValueCandidates {
 /// The pools.
 pub fn pool_names() -> ArgValueCandidates {
     candidates(|status| {
-        status
-            .services
-            .iter()
-            .flat_map(|s| &s.pools)
-            .map(|p| p.name.to_string())
-            .collect()
+        status.services.iter().flat_map(|s| &s.pools).map(|p| p.name.to_string()).collect()
     })
 }
 
@@ -70,10 +62,7 @@ pub fn pool_names() -> ArgValueCandidates {
 pub fn endpoint_names() -> ArgValueCandidates {
     candidates(|status| {
         let pools = status.services.iter().flat_map(|s| &s.pools);
-        pools
-            .flat_map(|p| &p.endpoints)
-            .map(|e| e.address.to_string())
-            .collect()
+        pools.flat_map(|p| &p.endpoints).map(|e| e.address.to_string()).collect()
     })
 }
 
@@ -82,24 +71,15 @@ fn candidates(names: fn(&Status) -> BTreeSet<String>) -> ArgValueCandidates {
         // Without the daemon there is nothing to offer, and a prompt is no place for errors.
         let typed: Vec<OsString> = std::env::args_os().collect();
         let socket = socket(&typed, std::env::var_os(SOCKET_VARIABLE));
-        let names = status(socket)
-            .map(|status| names(&status))
-            .unwrap_or_default();
+        let names = status(socket).map(|status| names(&status)).unwrap_or_default();
         names.into_iter().map(CompletionCandidate::new).collect()
     })
 }
 
 fn status(socket: PathBuf) -> Option<Status> {
     let client = Client::new(socket, LIMIT);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .ok()?;
-    runtime
-        .block_on(client.call(&Call::new(Op::Status)))
-        .ok()?
-        .read()
-        .ok()
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    runtime.block_on(client.call(&Call::new(Op::Status))).ok()?.read().ok()
 }
 
 /// The socket that the line being typed would use.
@@ -111,10 +91,7 @@ fn socket(typed: &[OsString], variable: Option<OsString>) -> PathBuf {
         {
             return path.into();
         }
-        if let Some(path) = word
-            .to_str()
-            .and_then(|word| word.strip_prefix("--socket="))
-        {
+        if let Some(path) = word.to_str().and_then(|word| word.strip_prefix("--socket=")) {
             return path.into();
         }
     }
@@ -129,10 +106,7 @@ mod tests {
     fn scripts_call_lbctl_for_completions() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let script = script(shell).unwrap();
-            assert!(
-                script.contains("lbctl") && script.contains("COMPLETE"),
-                "{script}"
-            );
+            assert!(script.contains("lbctl") && script.contains("COMPLETE"), "{script}");
         }
     }
 
@@ -141,14 +115,8 @@ mod tests {
         let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
         let typed = words("lbctl -- lbctl --socket /a status");
         assert_eq!(socket(&typed, Some("/b".into())), PathBuf::from("/a"));
-        assert_eq!(
-            socket(&words("lbctl --socket=/c"), None),
-            PathBuf::from("/c")
-        );
-        assert_eq!(
-            socket(&words("lbctl"), Some("/b".into())),
-            PathBuf::from("/b")
-        );
+        assert_eq!(socket(&words("lbctl --socket=/c"), None), PathBuf::from("/c"));
+        assert_eq!(socket(&words("lbctl"), Some("/b".into())), PathBuf::from("/b"));
         assert_eq!(socket(&words("lbctl"), None), PathBuf::from(SOCKET));
     }
 

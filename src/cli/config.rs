@@ -48,11 +48,7 @@ struct Good {
 impl Good {
     fn new(file: &Path, settings: &Settings) -> Self {
         let (services, listeners) = (settings.service.len(), settings.listener.len());
-        Self {
-            file: file.display().to_string(),
-            services,
-            listeners,
-        }
+        Self { file: file.display().to_string(), services, listeners }
     }
 
     fn line(&self) -> String {
@@ -60,10 +56,8 @@ impl Good {
             1 => format!("1 {name}"),
             count => format!("{count} {name}s"),
         };
-        let (services, listeners) = (
-            plural(self.services, "service"),
-            plural(self.listeners, "listener"),
-        );
+        let (services, listeners) =
+            (plural(self.services, "service"), plural(self.listeners, "listener"));
         format!("{} is good: {services}, {listeners}", self.file)
     }
 }
@@ -77,10 +71,7 @@ fn check(session: &mut Session<'_>, file: &Path) -> Result<(), Trouble> {
         }
         Err(problems) => {
             session.out.json(&problems)?;
-            Err(Trouble::Usage {
-                problem: problems.to_string(),
-                hint: "",
-            })
+            Err(Trouble::Usage { problem: problems.to_string(), hint: "" })
         }
     }
 }
@@ -112,9 +103,7 @@ fn print(session: &mut Session<'_>, reloaded: &Reloaded) -> Result<(), Trouble> 
     session.out.json(reloaded)?;
     change::print(&mut session.out, &reloaded.changed)?;
     let keys = reloaded.needs_restart.iter();
-    session
-        .out
-        .lines(keys.map(|key| format!("{key} takes effect with the next restart")))
+    session.out.lines(keys.map(|key| format!("{key} takes effect with the next restart")))
 }
 
 async fn show(session: &mut Session<'_>) -> Result<(), Trouble> {

@@ -28,9 +28,7 @@ use crate::{
 pub async fn run(session: &mut Session<'_>, verb: Endpoint) -> Result<(), Trouble> {
     match verb {
         Endpoint::List { pool, services } => {
-            let call = Call::new(Op::ListEndpoints)
-                .at(&pool)
-                .services(&services.names);
+            let call = Call::new(Op::ListEndpoints).at(&pool).services(&services.names);
             let list: EndpointList = session.show(&call).await?.read()?;
             let lines = table(&list).lines(session.out.paint);
             match lines.is_empty() {
@@ -48,21 +46,13 @@ pub async fn run(session: &mut Session<'_>, verb: Endpoint) -> Result<(), Troubl
 
 async fn add(session: &mut Session<'_>, which: Which, weight: Option<u16>) -> Result<(), Trouble> {
     let call = Call::new(Op::AddEndpoint).at(&which.pool);
-    let body = EndpointBody {
-        address: which.address,
-        weight,
-        services: which.services.names,
-    };
+    let body = EndpointBody { address: which.address, weight, services: which.services.names };
     session.change(call.body(&body)?).await.map(drop)
 }
 
 async fn leave(session: &mut Session<'_>, args: &Leaving, to: AdminState) -> Result<(), Trouble> {
     set(session, &args.which, to).await?;
-    if args.wait && !session.terms.dry_run {
-        emptied(session, &args.which).await
-    } else {
-        Ok(())
-    }
+    if args.wait && !session.terms.dry_run { emptied(session, &args.which).await } else { Ok(()) }
 }
 
 async fn set(session: &mut Session<'_>, which: &Which, to: AdminState) -> Result<Changed, Trouble> {
@@ -70,14 +60,8 @@ async fn set(session: &mut Session<'_>, which: &Which, to: AdminState) -> Result
 }
 
 fn state_call(which: &Which, state: AdminState) -> Result<Call, Trouble> {
-    let body = EndpointStateBody {
-        state,
-        services: which.services.names.clone(),
-    };
-    Call::new(Op::SetEndpoint)
-        .at(&which.pool)
-        .at(&which.address)
-        .body(&body)
+    let body = EndpointStateBody { state, services: which.services.names.clone() };
+    Call::new(Op::SetEndpoint).at(&which.pool).at(&which.address).body(&body)
 }
 
 async fn remove(session: &mut Session<'_>, which: &Which, wait: bool) -> Result<(), Trouble> {
@@ -90,13 +74,8 @@ async fn remove(session: &mut Session<'_>, which: &Which, wait: bool) -> Result<
         session.terms.if_revision = None;
         emptied(session, which).await?;
     }
-    let call = Call::new(Op::RemoveEndpoint)
-        .at(&which.pool)
-        .at(&which.address);
-    session
-        .change(call.services(&which.services.names))
-        .await
-        .map(drop)
+    let call = Call::new(Op::RemoveEndpoint).at(&which.pool).at(&which.address);
+    session.change(call.services(&which.services.names)).await.map(drop)
 }
 
 /// Waits until the endpoint has no running requests, and shows how many there are.
@@ -117,31 +96,18 @@ async fn emptied(session: &mut Session<'_>, which: &Which) -> Result<(), Trouble
         }
     };
     let empty = tokio::time::timeout(limit.duration(), empty).await;
-    empty.unwrap_or_else(|_| {
-        Err(Trouble::StillWaiting {
-            limit,
-            left: requests(left),
-        })
-    })
+    empty.unwrap_or_else(|_| Err(Trouble::StillWaiting { limit, left: requests(left) }))
 }
 
 async fn running(client: &Client, which: &Which) -> Result<u64, Trouble> {
-    let call = Call::new(Op::ListEndpoints)
-        .at(&which.pool)
-        .services(&which.services.names);
+    let call = Call::new(Op::ListEndpoints).at(&which.pool).services(&which.services.names);
     let list: EndpointList = client.call(&call).await?.read()?;
     let endpoints = list.services.iter().flat_map(|service| &service.endpoints);
-    Ok(endpoints
-        .filter(|e| e.address == which.address)
-        .map(|e| e.in_flight)
-        .sum())
+    Ok(endpoints.filter(|e| e.address == which.address).map(|e| e.in_flight).sum())
 }
 
 fn requests(count: u64) -> String {
-    format!(
-        "{count} request{} running",
-        if count == 1 { "" } else { "s" }
-    )
+    format!("{count} request{} running", if count == 1 { "" } else { "s" })
 }
 
 fn table(list: &EndpointList) -> Table {

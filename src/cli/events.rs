@@ -35,9 +35,7 @@ const REMEMBERED: usize = 256;
 pub async fn run(session: &mut Session<'_>, args: EventsArgs) -> Result<(), Trouble> {
     let now = moment::moment(&moment::now());
     let since = args.since.map(|span| Moment(now.0.saturating_sub(span.0)));
-    let limit = args
-        .limit
-        .unwrap_or(if args.since.is_none() { LIMIT } else { ALL });
+    let limit = args.limit.unwrap_or(if args.since.is_none() { LIMIT } else { ALL });
     let mut printed = Printed::default();
     if !args.follow {
         return past(session, &list(since, limit), &mut printed).await;
@@ -60,9 +58,7 @@ pub async fn run(session: &mut Session<'_>, args: EventsArgs) -> Result<(), Trou
 
 fn list(since: Option<Moment>, limit: usize) -> Call {
     let call = Call::new(Op::Events).query("limit", limit);
-    since
-        .iter()
-        .fold(call, |call, since| call.query("since", since.0))
+    since.iter().fold(call, |call, since| call.query("since", since.0))
 }
 
 /// Waits until the daemon answers again.
@@ -100,9 +96,7 @@ async fn past(
     printed: &mut Printed,
 ) -> Result<(), Trouble> {
     let list: EventList = session.client.call(call).await?.read()?;
-    list.events
-        .iter()
-        .try_for_each(|event| print(session, event, printed))
+    list.events.iter().try_for_each(|event| print(session, event, printed))
 }
 
 /// The events that were printed last, so that none is printed twice where stream and journal meet.
@@ -125,9 +119,7 @@ impl Printed {
     /// From when on the journal may have more, if anything was printed.
     fn resume(&self) -> Option<Moment> {
         // The API leaves out the moment itself, in which more may have happened.
-        self.0
-            .back()
-            .map(|event| Moment(event.time.0.saturating_sub(1)))
+        self.0.back().map(|event| Moment(event.time.0.saturating_sub(1)))
     }
 }
 
@@ -154,19 +146,10 @@ fn render(event: &Event, now: Moment, zone: &TimeZone, paint: Paint) -> String {
     };
     let time = local(event.time, now, zone);
     let services: Vec<_> = event.services.iter().map(ToString::to_string).collect();
-    let of = if services.is_empty() {
-        String::new()
-    } else {
-        format!(" [{}]", services.join(", "))
-    };
-    let reason = event
-        .reason
-        .as_ref()
-        .map(|reason| format!(" ({reason})"))
-        .unwrap_or_default();
-    let what = paint
-        .apply(tone, &format!("{mark}{}", event.summary))
-        .into_owned();
+    let of =
+        if services.is_empty() { String::new() } else { format!(" [{}]", services.join(", ")) };
+    let reason = event.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let what = paint.apply(tone, &format!("{mark}{}", event.summary)).into_owned();
     let (revision, kind, actor) = (event.revision, &event.kind, &event.actor.name);
     format!("{time}  r{revision}  {kind:<11}  {actor}: {what}{of}{reason}")
 }
@@ -181,11 +164,7 @@ mod tests {
             time: Moment(time),
             kind: "weight".into(),
             severity: Severity::Warning,
-            actor: Actor {
-                name: "alice".into(),
-                uid: Some(1000),
-                pid: None,
-            },
+            actor: Actor { name: "alice".into(), uid: Some(1000), pid: None },
             services: vec!["app".parse().unwrap()],
             summary: summary.into(),
             reason: Some("canary".into()),
@@ -197,12 +176,8 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line() {
-        let line = render(
-            &event(60_000, "green 10% → 25%"),
-            Moment(61_000),
-            &TimeZone::UTC,
-            Paint::Off,
-        );
+        let line =
+            render(&event(60_000, "green 10% → 25%"), Moment(61_000), &TimeZone::UTC, Paint::Off);
         assert_eq!(
             line,
             "00:01:00  r42  weight       alice: warning: green 10% → 25% [app] (canary)"
@@ -212,16 +187,8 @@ mod tests {
     #[test]
     fn no_event_is_printed_twice() {
         let mut printed = Printed::default();
-        let seen = [
-            (5, "a"),
-            (7, "b"),
-            (7, "b"),
-            (7, "c"),
-            (5, "a"),
-            (7, "c"),
-            (8, "d"),
-        ]
-        .map(|(time, summary)| printed.is_new(&event(time, summary)));
+        let seen = [(5, "a"), (7, "b"), (7, "b"), (7, "c"), (5, "a"), (7, "c"), (8, "d")]
+            .map(|(time, summary)| printed.is_new(&event(time, summary)));
         assert_eq!(printed.resume(), Some(Moment(7)));
         assert_eq!(seen, [true, true, false, true, false, false, true]);
     }

@@ -165,9 +165,7 @@ impl Trouble {
             Self::Usage { .. } => Exit::Usage,
             Self::Unreachable { .. } | Self::Lost { .. } => Exit::Unreachable,
             Self::NoAnswer(_) | Self::StillWaiting { .. } => Exit::TimedOut,
-            Self::Answered {
-                status: 400..=499, ..
-            } => Exit::Refused,
+            Self::Answered { status: 400..=499, .. } => Exit::Refused,
             Self::Answered { failure, .. } if REFUSAL_CODES.contains(&failure.code.as_str()) => {
                 Exit::Refused
             }
@@ -227,19 +225,12 @@ mod tests {
     use crate::model::{Refusal, Revision, Share};
 
     fn answered(status: u16, code: &str) -> Trouble {
-        let failure = Failure {
-            error: "no".into(),
-            code: code.into(),
-            hint: "yes".into(),
-        };
+        let failure = Failure { error: "no".into(), code: code.into(), hint: "yes".into() };
         Trouble::Answered { status, failure }
     }
 
     fn unreachable(kind: ErrorKind) -> Trouble {
-        Trouble::Unreachable {
-            socket: "/run/x".into(),
-            error: Error::from(kind),
-        }
+        Trouble::Unreachable { socket: "/run/x".into(), error: Error::from(kind) }
     }
 
     #[test]
@@ -253,29 +244,11 @@ mod tests {
     #[test]
     fn every_trouble_has_its_exit_code() {
         for (trouble, exit) in [
-            (
-                Trouble::Usage {
-                    problem: String::new(),
-                    hint: "",
-                },
-                Exit::Usage,
-            ),
+            (Trouble::Usage { problem: String::new(), hint: "" }, Exit::Usage),
             (unreachable(ErrorKind::NotFound), Exit::Unreachable),
-            (
-                Trouble::Lost {
-                    socket: "/x".into(),
-                    error: String::new(),
-                },
-                Exit::Unreachable,
-            ),
+            (Trouble::Lost { socket: "/x".into(), error: String::new() }, Exit::Unreachable),
             (Trouble::NoAnswer(Millis(1)), Exit::TimedOut),
-            (
-                Trouble::StillWaiting {
-                    limit: Millis(1),
-                    left: String::new(),
-                },
-                Exit::TimedOut,
-            ),
+            (Trouble::StillWaiting { limit: Millis(1), left: String::new() }, Exit::TimedOut),
             (answered(401, "unauthorized"), Exit::Refused),
             (answered(403, "forbidden"), Exit::Refused),
             (answered(404, "unknown_pool"), Exit::Refused),
@@ -284,10 +257,7 @@ mod tests {
             (answered(507, "state_not_written"), Exit::Refused),
             (answered(500, "internal"), Exit::Failed),
             (Trouble::Garbled(String::new()), Exit::Failed),
-            (
-                Trouble::Io(ErrorKind::PermissionDenied.into()),
-                Exit::Failed,
-            ),
+            (Trouble::Io(ErrorKind::PermissionDenied.into()), Exit::Failed),
             (Trouble::Io(ErrorKind::BrokenPipe.into()), Exit::Done),
         ] {
             assert_eq!(trouble.exit(), exit, "{trouble:?}");
@@ -303,56 +273,26 @@ mod tests {
         for refusal in [
             Refusal::UnknownPool(pool.clone()),
             Refusal::UnknownService(service.clone()),
-            Refusal::NoSuchPoolInService {
-                service: service.clone(),
-                pool: pool.clone(),
-            },
-            Refusal::NowhereElse {
-                pool: pool.clone(),
-                rest: Share::WHOLE,
-            },
-            Refusal::UnknownEndpoint {
-                pool: pool.clone(),
-                address: address.clone(),
-            },
-            Refusal::EndpointExists {
-                service,
-                pool: pool.clone(),
-                address,
-            },
-            Refusal::AmbiguousService {
-                pool,
-                services: String::new(),
-            },
+            Refusal::NoSuchPoolInService { service: service.clone(), pool: pool.clone() },
+            Refusal::NowhereElse { pool: pool.clone(), rest: Share::WHOLE },
+            Refusal::UnknownEndpoint { pool: pool.clone(), address: address.clone() },
+            Refusal::EndpointExists { service, pool: pool.clone(), address },
+            Refusal::AmbiguousService { pool, services: String::new() },
             Refusal::StaleRevision { asked, current },
-            Refusal::Senseless {
-                problem: String::new(),
-                hint: "",
-            },
+            Refusal::Senseless { problem: String::new(), hint: "" },
             Refusal::NotWritten(String::new()),
             Refusal::BadConfig(String::new()),
         ] {
-            assert!(
-                REFUSAL_CODES.contains(&refusal.code()),
-                "{}",
-                refusal.code()
-            );
+            assert!(REFUSAL_CODES.contains(&refusal.code()), "{}", refusal.code());
         }
     }
 
     #[test]
     fn an_unreachable_daemon_is_explained() {
         let away = unreachable(ErrorKind::NotFound);
-        assert_eq!(
-            away.to_string(),
-            "cannot reach lbd at /run/x: there is no such socket"
-        );
+        assert_eq!(away.to_string(), "cannot reach lbd at /run/x: there is no such socket");
         assert!(away.hint().contains("systemctl status lbd"));
-        assert!(
-            unreachable(ErrorKind::PermissionDenied)
-                .hint()
-                .contains("admin.operators")
-        );
+        assert!(unreachable(ErrorKind::PermissionDenied).hint().contains("admin.operators"));
         let refused = unreachable(ErrorKind::ConnectionRefused).to_string();
         assert!(refused.contains("connection refused"), "{refused}");
     }

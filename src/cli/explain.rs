@@ -41,10 +41,7 @@ fn render(explained: &Explained) -> Vec<String> {
         let salt = &explained.salt;
         lines.push(format!("  bucket {bucket} of 10000, salt `{salt}`"));
     }
-    let moves = explained
-        .moves
-        .iter()
-        .map(|m| at_share(&m.pool, &m.at.to_string()));
+    let moves = explained.moves.iter().map(|m| at_share(&m.pool, &m.at.to_string()));
     lines.extend(moves);
     lines
 }

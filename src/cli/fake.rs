@@ -71,8 +71,5 @@ async fn respond(
     }
     log.lock().unwrap().push(line);
     let (status, text) = answer(&asked);
-    Ok(Response::builder()
-        .status(status)
-        .body(Full::new(Bytes::from(text)))
-        .unwrap())
+    Ok(Response::builder().status(status).body(Full::new(Bytes::from(text))).unwrap())
 }

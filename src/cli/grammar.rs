@@ -21,12 +21,7 @@ pub const CONFIG_FILE: &str = "/etc/lbd/lbd.toml";
 
 /// Operates lbd, the edge proxy for blue/green releases.
 #[derive(Debug, Parser)]
-#[command(
-    name = "lbctl",
-    version,
-    subcommand_required = true,
-    arg_required_else_help = true
-)]
+#[command(name = "lbctl", version, subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// What holds for every verb.
     #[command(flatten)]

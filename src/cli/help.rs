@@ -7,10 +7,7 @@ use super::{exit::Exit, grammar::Cli};
 /// The verbs in the groups in which help shows them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Look", &["status", "explain", "events"]),
-    (
-        "Release",
-        &["weight", "switch", "rollback", "maintenance", "cohort"],
-    ),
+    ("Release", &["weight", "switch", "rollback", "maintenance", "cohort"]),
     ("Operate", &["endpoint", "config"]),
     ("lbctl itself", &["version", "completion", "man", "help"]),
 ];
@@ -25,10 +22,8 @@ pub fn command() -> clap::Command {
     let examples = "Examples:
   lbctl weight green 25 --reason 'canary of release 7'
   lbctl rollback";
-    let codes: Vec<_> = Exit::ALL
-        .iter()
-        .map(|e| format!("  {}  {}", e.code(), e.meaning()))
-        .collect();
+    let codes: Vec<_> =
+        Exit::ALL.iter().map(|e| format!("  {}  {}", e.code(), e.meaning())).collect();
     command
         .help_template(template)
         .after_help(format!("{examples}\n\nExit codes:\n{}", codes.join("\n")))
@@ -56,16 +51,12 @@ mod tests {
 
     fn leaves(command: &clap::Command) -> Vec<clap::Command> {
         let subs = command.get_subcommands().filter(|c| c.get_name() != "help");
-        std::iter::once(command.clone())
-            .chain(subs.flat_map(leaves))
-            .collect()
+        std::iter::once(command.clone()).chain(subs.flat_map(leaves)).collect()
     }
 
     /// Splits like a shell that knows only single quotes, up to a redirection or pipe.
     fn words(line: &str) -> Vec<String> {
-        let line = line
-            .split([' '])
-            .take_while(|w| !["<", ">", "|"].contains(w));
+        let line = line.split([' ']).take_while(|w| !["<", ">", "|"].contains(w));
         let line = line.collect::<Vec<_>>().join(" ");
         let parts = line.split('\'').enumerate();
         let mut words = vec![];
@@ -90,15 +81,10 @@ mod tests {
     #[test]
     fn every_verb_has_two_examples_that_parse() {
         for verb in leaves(&command()) {
-            let help = verb
-                .get_after_help()
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.starts_with("Examples:\n"), "{}", verb.get_name());
-            let examples: Vec<_> = help
-                .lines()
-                .filter_map(|l| l.strip_prefix("  lbctl "))
-                .collect();
+            let examples: Vec<_> =
+                help.lines().filter_map(|l| l.strip_prefix("  lbctl ")).collect();
             assert!(examples.len() == 2, "{}: {help}", verb.get_name());
             for example in examples {
                 typed(&format!("lbctl {example}")).unwrap();
@@ -108,16 +94,9 @@ mod tests {
 
     #[test]
     fn help_shows_every_verb_once_and_the_exit_codes() {
-        let shown: Vec<_> = GROUPS
-            .iter()
-            .flat_map(|(_, verbs)| *verbs)
-            .copied()
-            .collect();
+        let shown: Vec<_> = GROUPS.iter().flat_map(|(_, verbs)| *verbs).copied().collect();
         let command = command();
-        let mut verbs: Vec<_> = command
-            .get_subcommands()
-            .map(clap::Command::get_name)
-            .collect();
+        let mut verbs: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
         verbs.push("help");
         let (mut one, mut other) = (shown.clone(), verbs);
         one.sort_unstable();

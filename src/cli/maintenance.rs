@@ -32,14 +32,8 @@ pub async fn run(session: &mut Session<'_>, verb: Maintenance) -> Result<(), Tro
 }
 
 async fn on(session: &mut Session<'_>, args: MaintenanceOn) -> Result<(), Trouble> {
-    let secret = args
-        .secret
-        .map(|given| given.map_or_else(Secret::random, Ok))
-        .transpose()?;
-    let until = args
-        .until
-        .map(|until| until.resolve(&moment::now()))
-        .transpose();
+    let secret = args.secret.map(|given| given.map_or_else(Secret::random, Ok)).transpose()?;
+    let until = args.until.map(|until| until.resolve(&moment::now())).transpose();
     let no_moment = |error: jiff::Error| Trouble::Usage {
         problem: format!("--until is not a moment here: {error}"),
         hint: "write it as in 2026-11-22T04:00:00Z",
@@ -52,9 +46,7 @@ async fn on(session: &mut Session<'_>, args: MaintenanceOn) -> Result<(), Troubl
         allow: args.allow,
         secret: secret.as_ref().map(|secret| secret.0.clone()),
     };
-    session
-        .change(Call::new(Op::SetMaintenance).body(&body)?)
-        .await?;
+    session.change(Call::new(Op::SetMaintenance).body(&body)?).await?;
     match secret {
         Some(secret) if !session.terms.dry_run => link(session, &secret),
         Some(_) | None => Ok(()),
@@ -74,10 +66,7 @@ fn link(session: &mut Session<'_>, secret: &Secret) -> Result<(), Trouble> {
 }
 
 async fn off(session: &mut Session<'_>, services: &Services) -> Result<(), Trouble> {
-    session
-        .change(Call::new(Op::EndMaintenance).services(&services.names))
-        .await
-        .map(drop)
+    session.change(Call::new(Op::EndMaintenance).services(&services.names)).await.map(drop)
 }
 
 async fn status(session: &mut Session<'_>) -> Result<(), Trouble> {

@@ -25,10 +25,7 @@ pub fn page(command: Command) -> Result<String, Trouble> {
     man.render_options_section(&mut page)?;
     let mut roff = Roff::default();
     roff.control("SH", ["VERBS"]);
-    for verb in command
-        .get_subcommands()
-        .filter(|verb| verb.get_name() != "help")
-    {
+    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
         verbs(&mut roff, verb);
     }
     exit_codes(&mut roff);
@@ -37,10 +34,7 @@ pub fn page(command: Command) -> Result<String, Trouble> {
 }
 
 fn verbs(roff: &mut Roff, verb: &Command) {
-    let mut subs = verb
-        .get_subcommands()
-        .filter(|sub| sub.get_name() != "help")
-        .peekable();
+    let mut subs = verb.get_subcommands().filter(|sub| sub.get_name() != "help").peekable();
     if subs.peek().is_some() {
         subs.for_each(|sub| verbs(roff, sub));
     } else {
@@ -55,45 +49,27 @@ fn section(roff: &mut Roff, verb: &Command) {
     if let Some(about) = verb.get_about() {
         roff.text([roman(format!("{about}."))]);
     }
-    let own = verb
-        .get_arguments()
-        .filter(|a| !a.is_global_set() && a.get_id() != "help");
+    let own = verb.get_arguments().filter(|a| !a.is_global_set() && a.get_id() != "help");
     for argument in own {
         roff.control("TP", []);
-        let name = argument
-            .get_value_names()
-            .and_then(<[_]>::first)
-            .map(ToString::to_string);
+        let name = argument.get_value_names().and_then(<[_]>::first).map(ToString::to_string);
         match argument.get_long() {
             None => roff.text([italic(name.unwrap_or_default())]),
-            Some(long) if argument.get_action().takes_values() => roff.text([
-                bold(format!("--{long}")),
-                roman(" "),
-                italic(name.unwrap_or_default()),
-            ]),
+            Some(long) if argument.get_action().takes_values() => {
+                roff.text([bold(format!("--{long}")), roman(" "), italic(name.unwrap_or_default())])
+            }
             Some(long) => {
-                let short = argument
-                    .get_short()
-                    .map(|s| format!("-{s}, "))
-                    .unwrap_or_default();
+                let short = argument.get_short().map(|s| format!("-{s}, ")).unwrap_or_default();
                 roff.text([bold(format!("{short}--{long}"))])
             }
         };
-        roff.text([roman(
-            argument
-                .get_help()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-        )]);
+        roff.text([roman(argument.get_help().map(ToString::to_string).unwrap_or_default())]);
     }
     examples(roff, verb);
 }
 
 fn examples(roff: &mut Roff, verb: &Command) {
-    let help = verb
-        .get_after_help()
-        .map(ToString::to_string)
-        .unwrap_or_default();
+    let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
     roff.control("PP", []);
     roff.text([roman("Examples:")]);
     roff.control("nf", []);
@@ -119,12 +95,9 @@ mod tests {
     #[test]
     fn the_page_has_every_verb_and_code() {
         let page = page(crate::cli::command()).unwrap();
-        for text in [
-            ".TH lbctl 1",
-            ".SS \"lbctl weight",
-            ".SS \"lbctl endpoint drain",
-            "EXIT STATUS",
-        ] {
+        for text in
+            [".TH lbctl 1", ".SS \"lbctl weight", ".SS \"lbctl endpoint drain", "EXIT STATUS"]
+        {
             assert!(page.contains(text), "{text}: {page}");
         }
     }

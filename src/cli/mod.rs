@@ -61,21 +61,15 @@ pub fn parse(typed: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode>
         command = command.color(ColorChoice::Never);
     }
     let matches = command.try_get_matches_from_mut(typed);
-    matches
-        .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(|error| {
-            if is_help(&error) {
-                // To a closed pipe there is nothing to say.
-                let _ = error.print();
-            } else {
-                eprint!("{}", misuse(&error));
-            }
-            if error.use_stderr() {
-                Exit::Usage.into()
-            } else {
-                Exit::Done.into()
-            }
-        })
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+        if is_help(&error) {
+            // To a closed pipe there is nothing to say.
+            let _ = error.print();
+        } else {
+            eprint!("{}", misuse(&error));
+        }
+        if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
+    })
 }
 
 /// Whether it is help that was asked for, or that is shown since nothing was.
@@ -87,11 +81,7 @@ fn is_help(error: &clap::Error) -> bool {
 /// What is wrong with the command line, in the form of all other errors.
 fn misuse(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    let text = text
-        .split("\n\nFor more information")
-        .next()
-        .unwrap_or(&text)
-        .trim_end();
+    let text = text.split("\n\nFor more information").next().unwrap_or(&text).trim_end();
     let text = text.strip_prefix("error: ").unwrap_or(text);
     format!("lbctl: {text}\n  hint: --help after the verb shows what it takes\n")
 }

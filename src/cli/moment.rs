@@ -33,30 +33,18 @@ pub fn span(span: Millis) -> String {
         }
     }
     let shown = parts.iter().take(2).filter(|(number, _)| *number > 0);
-    let text: Vec<String> = shown
-        .map(|(number, name)| format!("{number}{name}"))
-        .collect();
-    if text.is_empty() {
-        "0s".into()
-    } else {
-        text.join(" ")
-    }
+    let text: Vec<String> = shown.map(|(number, name)| format!("{number}{name}")).collect();
+    if text.is_empty() { "0s".into() } else { text.join(" ") }
 }
 
 /// The moment on a clock in `zone`; with the date where that is not today's.
 pub fn local(at: Moment, now: Moment, zone: &TimeZone) -> String {
     let zoned = |m: Moment| {
-        let stamp = i64::try_from(m.0)
-            .ok()
-            .and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let stamp = i64::try_from(m.0).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
         stamp.unwrap_or_default().to_zoned(zone.clone())
     };
     let (at, today) = (zoned(at), zoned(now).date());
-    let form = if at.date() == today {
-        "%H:%M:%S"
-    } else {
-        "%Y-%m-%d %H:%M:%S"
-    };
+    let form = if at.date() == today { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
     at.strftime(form).to_string()
 }
 
@@ -85,22 +73,12 @@ impl FromStr for Until {
             return Ok(Self::Instant(instant));
         }
         if typed.contains([' ', 'T']) {
-            let forms = [
-                "%Y-%m-%d %H:%M",
-                "%Y-%m-%d %H:%M:%S",
-                "%Y-%m-%dT%H:%M",
-                "%Y-%m-%dT%H:%M:%S",
-            ];
-            let local = forms
-                .iter()
-                .find_map(|form| DateTime::strptime(form, typed).ok());
-            return local
-                .map(Self::Local)
-                .ok_or_else(|| NotAMoment(text.into()));
+            let forms =
+                ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"];
+            let local = forms.iter().find_map(|form| DateTime::strptime(form, typed).ok());
+            return local.map(Self::Local).ok_or_else(|| NotAMoment(text.into()));
         }
-        Time::strptime("%H:%M", typed)
-            .map(Self::Clock)
-            .map_err(|_| NotAMoment(text.into()))
+        Time::strptime("%H:%M", typed).map(Self::Clock).map_err(|_| NotAMoment(text.into()))
     }
 }
 
@@ -119,11 +97,7 @@ impl Until {
                 let today = now.date().to_datetime(*time).to_zoned(zone.clone())?;
                 match today > *now {
                     true => today,
-                    false => now
-                        .date()
-                        .checked_add(1.day())?
-                        .to_datetime(*time)
-                        .to_zoned(zone)?,
+                    false => now.date().checked_add(1.day())?.to_datetime(*time).to_zoned(zone)?,
                 }
             }
         };
@@ -158,22 +132,10 @@ mod tests {
     fn ends_are_read_in_three_forms() {
         let now = at("2026-11-21T22:30:00+01:00[Europe/Zurich]");
         for (typed, meant) in [
-            (
-                "2026-11-22T04:00:00Z",
-                "2026-11-22T05:00:00+01:00[Europe/Zurich]",
-            ),
-            (
-                "2026-11-22T04:00:00+02:00",
-                "2026-11-22T03:00:00+01:00[Europe/Zurich]",
-            ),
-            (
-                "2026-12-24 18:00",
-                "2026-12-24T18:00:00+01:00[Europe/Zurich]",
-            ),
-            (
-                "2026-12-24T18:00",
-                "2026-12-24T18:00:00+01:00[Europe/Zurich]",
-            ),
+            ("2026-11-22T04:00:00Z", "2026-11-22T05:00:00+01:00[Europe/Zurich]"),
+            ("2026-11-22T04:00:00+02:00", "2026-11-22T03:00:00+01:00[Europe/Zurich]"),
+            ("2026-12-24 18:00", "2026-12-24T18:00:00+01:00[Europe/Zurich]"),
+            ("2026-12-24T18:00", "2026-12-24T18:00:00+01:00[Europe/Zurich]"),
             ("23:00", "2026-11-21T23:00:00+01:00[Europe/Zurich]"),
             ("22:30", "2026-11-22T22:30:00+01:00[Europe/Zurich]"),
             ("04:00", "2026-11-22T04:00:00+01:00[Europe/Zurich]"),
@@ -185,14 +147,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_moment_is_refused() {
-        for text in [
-            "",
-            "tomorrow",
-            "25:00",
-            "2026-13-01 10:00",
-            "10",
-            "2026-11-22",
-        ] {
+        for text in ["", "tomorrow", "25:00", "2026-13-01 10:00", "10", "2026-11-22"] {
             assert!(text.parse::<Until>().is_err(), "{text}");
         }
     }

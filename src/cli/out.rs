@@ -57,13 +57,7 @@ impl<'w> Out<'w> {
             (None, Screen::Live | Screen::Paper) => Paint::Off,
         };
         let out = Box::new(io::LineWriter::new(io::stdout()));
-        Self {
-            form,
-            paint,
-            screen,
-            out,
-            err: Box::new(io::stderr()),
-        }
+        Self { form, paint, screen, out, err: Box::new(io::stderr()) }
     }
 
     /// Output into `out` and `err`, without colour.
@@ -189,37 +183,18 @@ mod tests {
     fn written(form: Form, write: impl FnOnce(&mut Out<'_>)) -> (String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         write(&mut Out::into(form, &mut out, &mut err));
-        (
-            String::from_utf8(out).unwrap(),
-            String::from_utf8(err).unwrap(),
-        )
+        (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
     #[test]
     fn a_trouble_is_two_lines_on_standard_error() {
-        let failure = Failure {
-            error: "no".into(),
-            code: "c".into(),
-            hint: "do".into(),
-        };
-        let trouble = Trouble::Answered {
-            status: 404,
-            failure,
-        };
+        let failure = Failure { error: "no".into(), code: "c".into(), hint: "do".into() };
+        let trouble = Trouble::Answered { status: 404, failure };
         let text = "lbctl: no\n  hint: do\n";
-        assert_eq!(
-            written(Form::Text, |o| o.trouble(&trouble)),
-            (String::new(), text.into())
-        );
-        assert_eq!(
-            written(Form::Quiet, |o| o.trouble(&trouble)),
-            (String::new(), text.into())
-        );
+        assert_eq!(written(Form::Text, |o| o.trouble(&trouble)), (String::new(), text.into()));
+        assert_eq!(written(Form::Quiet, |o| o.trouble(&trouble)), (String::new(), text.into()));
         let json = "{\"error\":\"no\",\"code\":\"c\",\"hint\":\"do\"}\n";
-        assert_eq!(
-            written(Form::Json, |o| o.trouble(&trouble)),
-            (json.into(), text.into())
-        );
+        assert_eq!(written(Form::Json, |o| o.trouble(&trouble)), (json.into(), text.into()));
     }
 
     #[test]
@@ -229,14 +204,8 @@ mod tests {
             o.json(&1).unwrap();
             o.note("note");
         };
-        assert_eq!(
-            written(Form::Text, all),
-            ("text\n".into(), "lbctl: note\n".into())
-        );
-        assert_eq!(
-            written(Form::Json, all),
-            ("1\n".into(), "lbctl: note\n".into())
-        );
+        assert_eq!(written(Form::Text, all), ("text\n".into(), "lbctl: note\n".into()));
+        assert_eq!(written(Form::Json, all), ("1\n".into(), "lbctl: note\n".into()));
         assert_eq!(written(Form::Quiet, all), (String::new(), String::new()));
     }
 
@@ -252,9 +221,7 @@ mod tests {
             }
         }
         let (mut closed, mut err) = (Closed, Vec::new());
-        let trouble = Out::into(Form::Text, &mut closed, &mut err)
-            .lines(["x"])
-            .unwrap_err();
+        let trouble = Out::into(Form::Text, &mut closed, &mut err).lines(["x"]).unwrap_err();
         assert_eq!(trouble.exit(), crate::cli::exit::Exit::Done);
     }
 }

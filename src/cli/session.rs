@@ -41,13 +41,7 @@ impl<'w> Session<'w> {
         };
         let client = Client::new(&globals.socket, globals.timeout.unwrap_or(REPLY_LIMIT));
         let zone = moment::now().time_zone().clone();
-        Self {
-            client,
-            terms,
-            out,
-            zone,
-            timeout: globals.timeout,
-        }
+        Self { client, terms, out, zone, timeout: globals.timeout }
     }
 
     /// Refuses terms that the verb has no use for: nobody should believe in them.

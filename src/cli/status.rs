@@ -79,9 +79,7 @@ fn announce_absence(
     match (session.out.screen, session.out.form) {
         (Screen::Live, Form::Text) => {
             let told = wrapped(0, &text);
-            let banner = told
-                .iter()
-                .map(|l| session.out.paint.apply(Tone::Bad, l).into_owned());
+            let banner = told.iter().map(|l| session.out.paint.apply(Tone::Bad, l).into_owned());
             let all: Vec<String> = banner.chain(last.iter().cloned()).collect();
             session.out.redraw(&all)
         }
@@ -113,21 +111,11 @@ pub fn render(status: &Status, zone: &TimeZone, paint: Paint) -> Vec<String> {
     for listener in &status.listeners {
         let plural = if listener.connections == 1 { "" } else { "s" };
         let (name, address, count) = (&listener.name, &listener.address, listener.connections);
-        lines.extend(wrapped(
-            0,
-            &format!("listener {name} {address}, {count} connection{plural}"),
-        ));
+        lines.extend(wrapped(0, &format!("listener {name} {address}, {count} connection{plural}")));
     }
     for service in &status.services {
         lines.push(String::new());
-        lines.extend(block(
-            service,
-            &Clock {
-                now: status.now,
-                zone,
-            },
-            paint,
-        ));
+        lines.extend(block(service, &Clock { now: status.now, zone }, paint));
     }
     lines
 }
@@ -140,11 +128,7 @@ struct Clock<'a> {
 impl Clock<'_> {
     /// `12:30:00 (in 4m 12s)`.
     fn coming(&self, at: Moment) -> String {
-        format!(
-            "{} (in {})",
-            local(at, self.now, self.zone),
-            span(at.since(self.now))
-        )
+        format!("{} (in {})", local(at, self.now, self.zone), span(at.since(self.now)))
     }
 }
 
@@ -153,26 +137,16 @@ fn block(service: &ServiceStatus, clock: &Clock<'_>, paint: Paint) -> Vec<String
     let mut lines = vec![format!("{name}  baseline {}", service.baseline)];
     let mut warn = |text: String| {
         let told = wrapped(2, &text);
-        lines.extend(
-            told.iter()
-                .map(|l| paint.apply(Tone::Warning, l).into_owned()),
-        );
+        lines.extend(told.iter().map(|l| paint.apply(Tone::Warning, l).into_owned()));
     };
     if let Some(maintenance) = &service.maintenance {
         warn(maintenance_line(maintenance, clock.now, clock.zone));
     }
     if let Some(at) = service.returns_at {
-        warn(format!(
-            "the weights return to what they were at {}",
-            clock.coming(at)
-        ));
+        warn(format!("the weights return to what they were at {}", clock.coming(at)));
     }
     if let Some(at) = service.ramp_until {
-        warn(format!(
-            "rolling back to {} in steps until {}",
-            service.baseline,
-            clock.coming(at)
-        ));
+        warn(format!("rolling back to {} in steps until {}", service.baseline, clock.coming(at)));
     }
     lines.extend(pools(service).lines(paint));
     lines.extend(endpoints(service).lines(paint));
@@ -185,14 +159,8 @@ fn block(service: &ServiceStatus, clock: &Clock<'_>, paint: Paint) -> Vec<String
 /// `maintenance of all services since 12:00:00 until 14:00:00 (in 58m): Back soon`.
 pub fn maintenance_line(view: &MaintenanceView, now: Moment, zone: &TimeZone) -> String {
     let clock = Clock { now, zone };
-    let of = view
-        .service
-        .as_ref()
-        .map_or("all services".into(), ToString::to_string);
-    let until = view
-        .until
-        .map(|at| format!(" until {}", clock.coming(at)))
-        .unwrap_or_default();
+    let of = view.service.as_ref().map_or("all services".into(), ToString::to_string);
+    let until = view.until.map(|at| format!(" until {}", clock.coming(at))).unwrap_or_default();
     let since = local(view.since, now, zone);
     format!("maintenance of {of} since {since}{until}: {}", view.message)
 }
@@ -211,11 +179,7 @@ fn pools(service: &ServiceStatus) -> Table {
     ];
     let mut table = Table::new(2, &columns).fitted();
     for pool in &service.pools {
-        let errors = if pool.error_ratio > 0.0 {
-            Tone::Bad
-        } else {
-            Tone::Plain
-        };
+        let errors = if pool.error_ratio > 0.0 { Tone::Bad } else { Tone::Plain };
         table.row([
             pool.name.to_string().into(),
             pool.share.to_string().into(),
@@ -262,17 +226,13 @@ fn remarks(pool: &PoolStatus) -> Vec<String> {
     let ill = ill.map(|e| format!("{} {}: {}", pool.name, label(e), e.reason));
     let mut remarks: Vec<String> = ill.collect();
     let failures = pool.failures.iter().filter(|(_, count)| **count > 0);
-    let failures: Vec<_> = failures
-        .map(|(blame, count)| format!("{count} {blame}"))
-        .collect();
+    let failures: Vec<_> = failures.map(|(blame, count)| format!("{count} {blame}")).collect();
     if !failures.is_empty() {
         remarks.push(format!("{} failures: {}", pool.name, failures.join(", ")));
     }
     if pool.failovers > 0 {
         let (name, count) = (&pool.name, pool.failovers);
-        remarks.push(format!(
-            "{name} stood in {count} times for a pool without usable endpoint"
-        ));
+        remarks.push(format!("{name} stood in {count} times for a pool without usable endpoint"));
     }
     remarks
 }
@@ -281,14 +241,8 @@ fn remarks(pool: &PoolStatus) -> Vec<String> {
 pub fn label(endpoint: &EndpointStatus) -> String {
     match (&endpoint.address, &endpoint.target) {
         (Address::Host { .. }, Some(target)) => {
-            let ip = target
-                .parse::<std::net::SocketAddr>()
-                .map(|a| a.ip().to_string());
-            format!(
-                "{}@{}",
-                endpoint.address,
-                ip.unwrap_or_else(|_| target.clone())
-            )
+            let ip = target.parse::<std::net::SocketAddr>().map(|a| a.ip().to_string());
+            format!("{}@{}", endpoint.address, ip.unwrap_or_else(|_| target.clone()))
         }
         (Address::Host { .. } | Address::Ip(_) | Address::Unix(_), _) => {
             endpoint.address.to_string()
@@ -327,11 +281,7 @@ fn percent(ratio: f64) -> String {
 }
 
 fn rate(rps: f64) -> String {
-    if rps > 0.0 && rps < 100.0 {
-        format!("{rps:.1}")
-    } else {
-        format!("{rps:.0}")
-    }
+    if rps > 0.0 && rps < 100.0 { format!("{rps:.1}") } else { format!("{rps:.0}") }
 }
 
 fn latency(ms: Option<f64>) -> String {
@@ -389,11 +339,7 @@ pub mod tests {
     }"#;
 
     fn rendered(paint: Paint) -> Vec<String> {
-        render(
-            &serde_json::from_str(SAMPLE).unwrap(),
-            &TimeZone::UTC,
-            paint,
-        )
+        render(&serde_json::from_str(SAMPLE).unwrap(), &TimeZone::UTC, paint)
     }
 
     #[test]

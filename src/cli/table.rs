@@ -43,11 +43,7 @@ impl Paint {
             (Self::On, Tone::Warning) => "33",
             (Self::On, Tone::Bad) => "31",
         };
-        if text.is_empty() {
-            text.into()
-        } else {
-            format!("\x1b[{code}m{text}\x1b[0m").into()
-        }
+        if text.is_empty() { text.into() } else { format!("\x1b[{code}m{text}\x1b[0m").into() }
     }
 }
 
@@ -61,19 +57,13 @@ pub struct Cell {
 impl Cell {
     /// A text in a tone.
     pub fn toned(tone: Tone, text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            tone,
-        }
+        Self { text: text.into(), tone }
     }
 }
 
 impl<T: ToString> From<T> for Cell {
     fn from(text: T) -> Self {
-        Self {
-            text: text.to_string(),
-            tone: Tone::Plain,
-        }
+        Self { text: text.to_string(), tone: Tone::Plain }
     }
 }
 
@@ -98,17 +88,9 @@ pub struct Table {
 impl Table {
     /// A table with these columns, moved in by `indent` blanks.
     pub fn new(indent: usize, columns: &[(&str, Side)]) -> Self {
-        let heading = columns
-            .iter()
-            .map(|(name, _)| Cell::toned(Tone::Bold, *name))
-            .collect();
+        let heading = columns.iter().map(|(name, _)| Cell::toned(Tone::Bold, *name)).collect();
         let sides = columns.iter().map(|(_, side)| *side).collect();
-        Self {
-            indent,
-            sides,
-            rows: vec![heading],
-            room: None,
-        }
+        Self { indent, sides, rows: vec![heading], room: None }
     }
 
     /// Cuts the widest columns so that lines keep within [`WIDTH`].
@@ -128,10 +110,7 @@ impl Table {
             return Vec::new();
         }
         let widths = self.widths();
-        self.rows
-            .iter()
-            .map(|row| self.line(row, &widths, paint))
-            .collect()
+        self.rows.iter().map(|row| self.line(row, &widths, paint)).collect()
     }
 
     fn widths(&self) -> Vec<usize> {
@@ -219,10 +198,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_by_characters() {
-        assert_eq!(
-            table().lines(Paint::Off),
-            ["  NAME      N", "  a       100", "  größer    7"]
-        );
+        assert_eq!(table().lines(Paint::Off), ["  NAME      N", "  a       100", "  größer    7"]);
     }
 
     #[test]
@@ -230,11 +206,7 @@ mod tests {
         let plain: Vec<String> = table()
             .lines(Paint::On)
             .iter()
-            .map(|l| {
-                l.replace("\x1b[1m", "")
-                    .replace("\x1b[31m", "")
-                    .replace("\x1b[0m", "")
-            })
+            .map(|l| l.replace("\x1b[1m", "").replace("\x1b[31m", "").replace("\x1b[0m", ""))
             .collect();
         assert_eq!(plain, table().lines(Paint::Off));
     }
@@ -250,20 +222,13 @@ mod tests {
 
     #[test]
     fn a_table_without_rows_prints_nothing() {
-        assert!(
-            Table::new(0, &[("A", Side::Left)])
-                .lines(Paint::Off)
-                .is_empty()
-        );
+        assert!(Table::new(0, &[("A", Side::Left)]).lines(Paint::Off).is_empty());
     }
 
     #[test]
     fn long_texts_are_wrapped() {
         let lines = wrapped(4, &"word ".repeat(40));
-        assert!(
-            lines.len() == 3 && lines.iter().all(|l| l.chars().count() <= WIDTH),
-            "{lines:?}"
-        );
+        assert!(lines.len() == 3 && lines.iter().all(|l| l.chars().count() <= WIDTH), "{lines:?}");
         assert!(lines[1].starts_with("      word"));
         assert_eq!(wrapped(0, &"x".repeat(200))[0].chars().count(), WIDTH);
         assert!(wrapped(4, "").is_empty());

@@ -18,19 +18,13 @@ struct Ran {
 }
 
 async fn ran(socket: &str, line: &str) -> Ran {
-    let words = ["lbctl", "--socket", socket]
-        .into_iter()
-        .chain(line.split(' '));
+    let words = ["lbctl", "--socket", socket].into_iter().chain(line.split(' '));
     let cli = Cli::try_parse_from(words).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let form = form(&cli.globals);
     let exit = execute(cli, Out::into(form, &mut out, &mut err)).await;
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ran {
-        exit,
-        out: text(out),
-        err: text(err),
-    }
+    Ran { exit, out: text(out), err: text(err) }
 }
 
 const CHANGED: &str =
@@ -43,11 +37,7 @@ fn changing() -> Daemon {
 #[tokio::test]
 async fn a_setter_prints_what_changed() {
     let daemon = changing();
-    let ran = ran(
-        &daemon.socket(),
-        "weight green 25 --service api --for 10m --reason why",
-    )
-    .await;
+    let ran = ran(&daemon.socket(), "weight green 25 --service api --for 10m --reason why").await;
     assert_eq!((ran.exit, ran.err.as_str()), (Exit::Done, ""));
     assert_eq!(ran.out, "green 10% → 25% (blue 90% → 75%), revision 42\n");
     let body = r#"{"pool":"green","share":"25%","services":["api"],"for":"10m"}"#;
@@ -60,35 +50,20 @@ async fn json_is_the_reply_and_quiet_is_nothing() {
     let json = ran(&daemon.socket(), "switch green --json").await;
     assert_eq!((json.exit, json.out), (Exit::Done, format!("{CHANGED}\n")));
     let quiet = ran(&daemon.socket(), "switch green --quiet").await;
-    assert_eq!(
-        (quiet.exit, quiet.out + &quiet.err),
-        (Exit::Done, String::new())
-    );
+    assert_eq!((quiet.exit, quiet.out + &quiet.err), (Exit::Done, String::new()));
 }
 
 #[tokio::test]
 async fn every_setter_calls_its_operation() {
     for (line, asked) in [
-        (
-            "switch green",
-            r#"PUT /v1/split {"pool":"green","share":"100%","switch":true}"#,
-        ),
-        (
-            "rollback --ramp 30s --dry-run",
-            r#"POST /v1/rollback?dry_run=true {"ramp":"30s"}"#,
-        ),
-        (
-            "rollback --if-revision 7",
-            "POST /v1/rollback if-match=7 {}",
-        ),
+        ("switch green", r#"PUT /v1/split {"pool":"green","share":"100%","switch":true}"#),
+        ("rollback --ramp 30s --dry-run", r#"POST /v1/rollback?dry_run=true {"ramp":"30s"}"#),
+        ("rollback --if-revision 7", "POST /v1/rollback if-match=7 {}"),
         (
             "maintenance on --for 2h --allow 10.0.0.1 --secret sesame-open",
             r#"PUT /v1/maintenance {"for":"2h","allow":["10.0.0.1/32"],"secret":"sesame-open"}"#,
         ),
-        (
-            "maintenance off --service a --service b",
-            "DELETE /v1/maintenance?service=a&service=b",
-        ),
+        ("maintenance off --service a --service b", "DELETE /v1/maintenance?service=a&service=b"),
         (
             "endpoint add green a:80 --weight 2",
             r#"POST /v1/pools/green/endpoints {"address":"a:80","weight":2}"#,
@@ -97,14 +72,8 @@ async fn every_setter_calls_its_operation() {
             "endpoint ready green unix:/a",
             r#"PUT /v1/pools/green/endpoints/unix%3A%2Fa {"state":"ready"}"#,
         ),
-        (
-            "endpoint remove green a:80",
-            "DELETE /v1/pools/green/endpoints/a%3A80",
-        ),
-        (
-            "cohort add green u",
-            r#"POST /v1/cohorts/green {"list":"allow","users":["u"]}"#,
-        ),
+        ("endpoint remove green a:80", "DELETE /v1/pools/green/endpoints/a%3A80"),
+        ("cohort add green u", r#"POST /v1/cohorts/green {"list":"allow","users":["u"]}"#),
         (
             "cohort remove green u --deny",
             r#"POST /v1/cohorts/green/remove {"list":"deny","users":["u"]}"#,
@@ -120,19 +89,10 @@ async fn every_setter_calls_its_operation() {
 async fn a_secret_link_is_shown_even_beside_json() {
     let daemon = changing();
     let text = ran(&daemon.socket(), "maintenance on --secret sesame-open").await;
-    assert!(
-        text.out
-            .ends_with("who opens /.lbd/bypass/sesame-open passes\n"),
-        "{}",
-        text.out
-    );
+    assert!(text.out.ends_with("who opens /.lbd/bypass/sesame-open passes\n"), "{}", text.out);
     let json = ran(&daemon.socket(), "maintenance on --secret --json").await;
     assert_eq!(json.out, format!("{CHANGED}\n"));
-    assert!(
-        json.err.starts_with("lbctl: who opens /.lbd/bypass/"),
-        "{}",
-        json.err
-    );
+    assert!(json.err.starts_with("lbctl: who opens /.lbd/bypass/"), "{}", json.err);
 }
 
 #[tokio::test]
@@ -156,12 +116,7 @@ async fn an_absent_daemon_is_exit_3() {
 async fn terms_for_what_only_shows_are_a_usage_error() {
     let ran = ran("/nowhere/admin.sock", "status --if-revision 4").await;
     assert_eq!(ran.exit, Exit::Usage);
-    assert!(
-        ran.err
-            .starts_with("lbctl: --if-revision is for verbs that change"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.starts_with("lbctl: --if-revision is for verbs that change"), "{}", ran.err);
 }
 
 #[tokio::test]
@@ -179,8 +134,7 @@ async fn weights_are_shown_by_service() {
     let red = ran(&daemon.socket(), "weight red").await;
     assert_eq!(red.exit, Exit::Refused);
     assert!(
-        red.err
-            .starts_with("lbctl: no service has a pool named `red`\n  hint: "),
+        red.err.starts_with("lbctl: no service has a pool named `red`\n  hint: "),
         "{}",
         red.err
     );
@@ -197,27 +151,15 @@ fn endpoints(in_flight: u64) -> String {
 async fn removing_with_wait_drains_first() {
     let left = std::sync::atomic::AtomicU64::new(2);
     let daemon = Daemon::answering(move |asked| match asked.starts_with("GET") {
-        true => (
-            200,
-            endpoints(left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed)),
-        ),
+        true => (200, endpoints(left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed))),
         false => (200, CHANGED.into()),
     });
-    let ran = ran(
-        &daemon.socket(),
-        "endpoint remove green a:80 --wait --if-revision 3 --json",
-    )
-    .await;
+    let ran =
+        ran(&daemon.socket(), "endpoint remove green a:80 --wait --if-revision 3 --json").await;
     assert_eq!((ran.exit, ran.out), (Exit::Done, format!("{CHANGED}\n")));
-    assert_eq!(
-        ran.err,
-        "lbctl: 2 requests running\nlbctl: 1 request running\n"
-    );
+    assert_eq!(ran.err, "lbctl: 2 requests running\nlbctl: 1 request running\n");
     let asked = daemon.asked();
-    assert_eq!(
-        asked[0],
-        r#"PUT /v1/pools/green/endpoints/a%3A80 if-match=3 {"state":"drain"}"#
-    );
+    assert_eq!(asked[0], r#"PUT /v1/pools/green/endpoints/a%3A80 if-match=3 {"state":"drain"}"#);
     assert_eq!(asked[1..4], ["GET /v1/pools/green/endpoints"; 3]);
     assert_eq!(asked[4], "DELETE /v1/pools/green/endpoints/a%3A80");
 }
@@ -228,18 +170,9 @@ async fn waiting_is_bounded() {
         true => (200, endpoints(3)),
         false => (200, CHANGED.into()),
     });
-    let ran = ran(
-        &daemon.socket(),
-        "endpoint drain green a:80 --wait --timeout 500ms",
-    )
-    .await;
+    let ran = ran(&daemon.socket(), "endpoint drain green a:80 --wait --timeout 500ms").await;
     assert_eq!(ran.exit, Exit::TimedOut);
-    assert!(
-        ran.err
-            .contains("lbctl: gave up after 500ms: 3 requests running\n"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("lbctl: gave up after 500ms: 3 requests running\n"), "{}", ran.err);
 }
 
 /// A status whose ramp runs until it was asked for twice, and then leaves blue at `share`.
@@ -265,10 +198,7 @@ fn ramping(share: &'static str) -> Daemon {
 async fn a_ramp_is_waited_for() {
     let daemon = ramping("100%");
     let ran = ran(&daemon.socket(), "rollback --ramp 30s --wait").await;
-    assert_eq!(
-        (ran.exit, ran.err.as_str()),
-        (Exit::Done, "lbctl: api: blue at 75%, 12s left\n")
-    );
+    assert_eq!((ran.exit, ran.err.as_str()), (Exit::Done, "lbctl: api: blue at 75%, 12s left\n"));
 }
 
 #[tokio::test]
@@ -276,12 +206,7 @@ async fn a_ramp_that_somebody_ended_is_a_failure() {
     let daemon = ramping("80%");
     let ran = ran(&daemon.socket(), "rollback --ramp 30s --wait").await;
     assert_eq!(ran.exit, Exit::Failed);
-    assert!(
-        ran.err
-            .contains("ended by another command: blue of api is at 80%"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("ended by another command: blue of api is at 80%"), "{}", ran.err);
 }
 
 #[tokio::test]
@@ -303,8 +228,7 @@ async fn a_reload_and_a_reset_are_one_document() {
     let text = ran(&daemon.socket(), line).await;
     assert_eq!(text.exit, Exit::Done, "{}", text.err);
     assert!(
-        text.out
-            .ends_with("revision 42\nruntime.workers takes effect with the next restart\n")
+        text.out.ends_with("revision 42\nruntime.workers takes effect with the next restart\n")
     );
     let asked = daemon.asked();
     assert_eq!(asked, [r#"POST /v1/config/reload if-match=41 {"reset_runtime":true}"#]);
@@ -316,11 +240,7 @@ async fn a_reload_and_a_reset_are_one_document() {
 async fn a_config_file_that_cannot_be_read_is_a_usage_error() {
     let text = ran("/nowhere", "config check /nowhere/lbd.toml").await;
     assert_eq!((text.exit, text.out.as_str()), (Exit::Usage, ""));
-    assert!(
-        text.err.starts_with("lbctl: /nowhere/lbd.toml: 1 problem"),
-        "{}",
-        text.err
-    );
+    assert!(text.err.starts_with("lbctl: /nowhere/lbd.toml: 1 problem"), "{}", text.err);
 }
 
 #[tokio::test]
@@ -334,14 +254,8 @@ async fn the_client_s_release_is_shown_without_daemon() {
 fn a_wrong_command_line_is_told_like_any_other_error() {
     let error = Cli::try_parse_from(["lbctl", "weight", "green", "101"]).unwrap_err();
     let told = super::misuse(&error);
-    assert!(
-        told.starts_with("lbctl: invalid value '101' for '[PERCENT]': `101` is not"),
-        "{told}"
-    );
-    assert!(
-        told.ends_with("\n  hint: --help after the verb shows what it takes\n"),
-        "{told}"
-    );
+    assert!(told.starts_with("lbctl: invalid value '101' for '[PERCENT]': `101` is not"), "{told}");
+    assert!(told.ends_with("\n  hint: --help after the verb shows what it takes\n"), "{told}");
     assert!(!told.contains("For more information"), "{told}");
 }
 
@@ -356,14 +270,8 @@ fn wrong_values_are_usage_errors_with_their_types_own_words() {
         ("lbctl weight green 101", "`101` is not a percentage"),
         ("lbctl weight green -5", "`-5` is not a percentage"),
         ("lbctl weight green 5 --for 10", "`10` is not a duration"),
-        (
-            "lbctl endpoint add green nowhere",
-            "`nowhere` is not an endpoint address",
-        ),
-        (
-            "lbctl maintenance on --until soon",
-            "`soon` is not a moment",
-        ),
+        ("lbctl endpoint add green nowhere", "`nowhere` is not an endpoint address"),
+        ("lbctl maintenance on --until soon", "`soon` is not a moment"),
         ("lbctl maintenance on --allow ten", "`ten` is not a network"),
         ("lbctl maintenance on --secret short", "at least 8 letters"),
         ("lbctl explain --header none", "`none` is not a header"),
@@ -415,8 +323,6 @@ fn a_secret_may_be_left_to_lbctl() {
     };
     assert_eq!(secret("lbctl maintenance on"), None);
     assert_eq!(secret("lbctl maintenance on --secret --for 2h"), Some(None));
-    let given = secret("lbctl maintenance on --secret sesame-open")
-        .unwrap()
-        .unwrap();
+    let given = secret("lbctl maintenance on --secret sesame-open").unwrap().unwrap();
     assert_eq!(given.0, "sesame-open");
 }

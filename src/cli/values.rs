@@ -27,9 +27,7 @@ impl FromStr for Secret {
         if text.len() >= SECRET_MIN && text.bytes().all(allowed) {
             return Ok(Self(text.to_owned()));
         }
-        Err(format!(
-            "use at least {SECRET_MIN} letters, digits, `-` and `_`"
-        ))
+        Err(format!("use at least {SECRET_MIN} letters, digits, `-` and `_`"))
     }
 }
 
@@ -56,14 +54,8 @@ const INTERVAL_MIN: Millis = Millis(100);
 ///
 /// What is wrong with it.
 pub fn interval(text: &str) -> Result<Millis, String> {
-    let span: Millis = text
-        .parse()
-        .map_err(|e: crate::model::units::NotASpan| e.to_string())?;
-    if span < INTERVAL_MIN {
-        Err(format!("use at least {INTERVAL_MIN}"))
-    } else {
-        Ok(span)
-    }
+    let span: Millis = text.parse().map_err(|e: crate::model::units::NotASpan| e.to_string())?;
+    if span < INTERVAL_MIN { Err(format!("use at least {INTERVAL_MIN}")) } else { Ok(span) }
 }
 
 /// A network, or a single address as one.
@@ -87,10 +79,7 @@ pub fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or_else(wrong)?;
     let name = http::HeaderName::from_str(name.trim()).map_err(|_| wrong())?;
     let value = http::HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;
-    Ok((
-        name.to_string(),
-        value.to_str().map_err(|_| wrong())?.to_owned(),
-    ))
+    Ok((name.to_string(), value.to_str().map_err(|_| wrong())?.to_owned()))
 }
 
 #[cfg(test)]

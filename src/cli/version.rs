@@ -24,8 +24,5 @@ pub async fn run(session: &mut Session<'_>) -> Result<(), Trouble> {
     session.out.lines([format!("lbctl {CLIENT}")])?;
     let daemon: Version = session.client.call(&Call::new(Op::Version)).await?.read()?;
     session.out.lines([format!("lbd   {}", daemon.version)])?;
-    session.out.json(&Both {
-        version: daemon.version,
-        client: CLIENT,
-    })
+    session.out.json(&Both { version: daemon.version, client: CLIENT })
 }

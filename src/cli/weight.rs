@@ -32,17 +32,8 @@ pub async fn weight(session: &mut Session<'_>, args: WeightArgs) -> Result<(), T
         let call = Call::new(Op::Status).services(&services);
         return show(session, &call, args.pool.as_ref()).await;
     };
-    let body = SplitBody {
-        pool: pool.clone(),
-        share,
-        services,
-        span: args.span,
-        switch: false,
-    };
-    session
-        .change(Call::new(Op::SetSplit).body(&body)?)
-        .await
-        .map(drop)
+    let body = SplitBody { pool: pool.clone(), share, services, span: args.span, switch: false };
+    session.change(Call::new(Op::SetSplit).body(&body)?).await.map(drop)
 }
 
 /// Gives a pool all traffic.
@@ -52,17 +43,8 @@ pub async fn weight(session: &mut Session<'_>, args: WeightArgs) -> Result<(), T
 /// As for [`super::client::Client::call`].
 pub async fn switch(session: &mut Session<'_>, args: SwitchArgs) -> Result<(), Trouble> {
     let (share, services) = (Share::WHOLE, args.services.names);
-    let body = SplitBody {
-        pool: args.pool,
-        share,
-        services,
-        span: None,
-        switch: true,
-    };
-    session
-        .change(Call::new(Op::SetSplit).body(&body)?)
-        .await
-        .map(drop)
+    let body = SplitBody { pool: args.pool, share, services, span: None, switch: true };
+    session.change(Call::new(Op::SetSplit).body(&body)?).await.map(drop)
 }
 
 /// Gives everything back to the baselines.
@@ -73,10 +55,7 @@ pub async fn switch(session: &mut Session<'_>, args: SwitchArgs) -> Result<(), T
 /// otherwise than at the baselines.
 pub async fn rollback(session: &mut Session<'_>, args: RollbackArgs) -> Result<(), Trouble> {
     let status = Call::new(Op::Status).services(&args.services.names);
-    let body = RollbackBody {
-        services: args.services.names,
-        ramp: args.ramp,
-    };
+    let body = RollbackBody { services: args.services.names, ramp: args.ramp };
     session.change(Call::new(Op::Rollback).body(&body)?).await?;
     match args.ramp {
         Some(ramp) if args.wait && !session.terms.dry_run => {
@@ -92,11 +71,8 @@ async fn ramp_down(session: &mut Session<'_>, call: &Call, ramp: Millis) -> Resu
     let down = async {
         loop {
             let status: Status = session.client.call(call).await?.read()?;
-            let running: Vec<String> = status
-                .services
-                .iter()
-                .filter_map(|s| step(&status, s))
-                .collect();
+            let running: Vec<String> =
+                status.services.iter().filter_map(|s| step(&status, s)).collect();
             if running.is_empty() {
                 return ended(&status);
             }
@@ -121,18 +97,12 @@ fn step(status: &Status, service: &ServiceStatus) -> Option<String> {
 }
 
 fn baseline_share(service: &ServiceStatus) -> Share {
-    let baseline = service
-        .pools
-        .iter()
-        .find(|pool| pool.name == service.baseline);
+    let baseline = service.pools.iter().find(|pool| pool.name == service.baseline);
     baseline.map_or(Share::NONE, |pool| pool.share)
 }
 
 fn ended(status: &Status) -> Result<(), Trouble> {
-    let short = status
-        .services
-        .iter()
-        .find(|service| baseline_share(service) != Share::WHOLE);
+    let short = status.services.iter().find(|service| baseline_share(service) != Share::WHOLE);
     short.map_or(Ok(()), |service| {
         let (name, pool, share) = (&service.name, &service.baseline, baseline_share(service));
         let problem =
@@ -162,57 +132,28 @@ async fn show(
 fn unknown(pool: &PoolName) -> Trouble {
     let refusal = Refusal::UnknownPool(pool.clone());
     let (code, hint) = (refusal.code().into(), refusal.hint().into());
-    Trouble::Answered {
-        status: 404,
-        failure: Failure {
-            error: refusal.to_string(),
-            code,
-            hint,
-        },
-    }
+    Trouble::Answered { status: 404, failure: Failure { error: refusal.to_string(), code, hint } }
 }
 
 fn render(status: &Status, only: Option<&PoolName>, session: &Session<'_>) -> Vec<String> {
     let mut lines = table(status, only).lines(session.out.paint);
     for service in &status.services {
         let at = |moment| local(moment, status.now, &session.zone);
-        let returns = service
-            .returns_at
-            .map(|m| format!("returns to what it was at {}", at(m)));
-        let ramp = service
-            .ramp_until
-            .map(|m| format!("rolls back in steps until {}", at(m)));
-        lines.extend(
-            returns
-                .into_iter()
-                .chain(ramp)
-                .map(|text| format!("{} {text}", service.name)),
-        );
+        let returns = service.returns_at.map(|m| format!("returns to what it was at {}", at(m)));
+        let ramp = service.ramp_until.map(|m| format!("rolls back in steps until {}", at(m)));
+        lines
+            .extend(returns.into_iter().chain(ramp).map(|text| format!("{} {text}", service.name)));
     }
     lines
 }
 
 fn table(status: &Status, only: Option<&PoolName>) -> Table {
-    let columns = [
-        ("SERVICE", Left),
-        ("POOL", Left),
-        ("WEIGHT", Right),
-        ("OBSERVED", Right),
-    ];
+    let columns = [("SERVICE", Left), ("POOL", Left), ("WEIGHT", Right), ("OBSERVED", Right)];
     let mut table = Table::new(0, &columns);
     for service in &status.services {
-        for pool in service
-            .pools
-            .iter()
-            .filter(|p| only.is_none_or(|only| p.name == *only))
-        {
+        for pool in service.pools.iter().filter(|p| only.is_none_or(|only| p.name == *only)) {
             let (name, share) = (service.name.to_string(), pool.share.to_string());
-            table.row([
-                name.into(),
-                pool.name.to_string().into(),
-                share.into(),
-                seen(pool).into(),
-            ]);
+            table.row([name.into(), pool.name.to_string().into(), share.into(), seen(pool).into()]);
         }
     }
     table

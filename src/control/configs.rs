@@ -40,7 +40,10 @@ impl Control {
                 // Against what the process started with: that is what it still runs on.
                 let needs_restart = config::needs_restart(&self.place.started_with, &settings);
                 let reload = Reload { settings, actor: actor.clone(), reason, runtime };
-                Ok(Reloaded { changed: self.apply(Input::Reloaded(reload), rehearse)?, needs_restart })
+                Ok(Reloaded {
+                    changed: self.apply(Input::Reloaded(reload), rehearse)?,
+                    needs_restart,
+                })
             });
         match &result {
             _ if rehearse == Rehearse::Yes => {}
@@ -48,7 +51,12 @@ impl Control {
                 self.reloads.done += 1;
                 if reloaded.changed.changed && !reloaded.needs_restart.is_empty() {
                     let keys = reloaded.needs_restart.join(", ");
-                    self.note("reload", Severity::Warning, actor, format!("only a restart applies {keys}"));
+                    self.note(
+                        "reload",
+                        Severity::Warning,
+                        actor,
+                        format!("only a restart applies {keys}"),
+                    );
                 }
             }
             Err(refusal) => {
@@ -78,7 +86,9 @@ impl Control {
     /// Where runtime differs from the file.
     pub fn diff_config(&self) -> ConfigDiff {
         let services = self.model.state.services.iter();
-        ConfigDiff { differences: services.flat_map(|(name, state)| differences(name, state)).collect() }
+        ConfigDiff {
+            differences: services.flat_map(|(name, state)| differences(name, state)).collect(),
+        }
     }
 }
 
@@ -91,7 +101,11 @@ fn differences(name: &ServiceName, state: &ServiceState) -> Vec<Difference> {
     };
     compare("baseline".into(), state.file.baseline.to_string(), state.baseline.to_string());
     for (pool, share) in state.file.split.iter() {
-        compare(format!("pool.{pool}.weight"), share.to_string(), state.split.share(pool).to_string());
+        compare(
+            format!("pool.{pool}.weight"),
+            share.to_string(),
+            state.split.share(pool).to_string(),
+        );
     }
     for (pool, file) in &state.file.endpoints {
         let runtime = state.endpoints.get(pool).map(Vec::as_slice).unwrap_or_default();

@@ -1,6 +1,9 @@
 //! Where a user goes, and why.
 
-#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot"))]
+#![cfg_attr(
+    not(test),
+    expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot")
+)]
 
 use crate::{
     api::types::{ExplainBody, Explained, Move},
@@ -22,10 +25,16 @@ impl Control {
     ///
     /// If a service is named that does not exist, or neither a user nor a request is given.
     pub fn explain(&self, body: &ExplainBody) -> Result<Vec<Explained>, Refusal> {
-        if let Some(unknown) = body.services.iter().find(|s| !self.model.state.services.contains_key(*s)) {
+        if let Some(unknown) =
+            body.services.iter().find(|s| !self.model.state.services.contains_key(*s))
+        {
             return Err(Refusal::UnknownService(unknown.clone()));
         }
-        if body.user.is_none() && body.headers.is_empty() && body.client.is_none() && body.path.is_none() {
+        if body.user.is_none()
+            && body.headers.is_empty()
+            && body.client.is_none()
+            && body.path.is_none()
+        {
             return Err(Refusal::Senseless {
                 problem: "there is nothing to explain".into(),
                 hint: "give a user with --user, or a request with --header, --path or --client",
@@ -55,9 +64,15 @@ impl Control {
             rule: if drawn { Rule::Draw } else { placement.rule },
             moves: match (placement.rule, bucket) {
                 (Rule::Bucket, Some(bucket)) => self.moves(service, placement.pool, bucket),
-                (Rule::Pin | Rule::Allow | Rule::Deny | Rule::Draw | Rule::Anonymous | Rule::Bucket, _) => {
-                    Vec::new()
-                }
+                (
+                    Rule::Pin
+                    | Rule::Allow
+                    | Rule::Deny
+                    | Rule::Draw
+                    | Rule::Anonymous
+                    | Rule::Bucket,
+                    _,
+                ) => Vec::new(),
             },
         }
     }
@@ -97,7 +112,11 @@ fn smallest(reaches: impl Fn(u16) -> bool) -> Option<u16> {
     Some(high)
 }
 
-fn by_request(snapshot: &Snapshot, service: &Service, body: &ExplainBody) -> (Option<String>, Placement) {
+fn by_request(
+    snapshot: &Snapshot,
+    service: &Service,
+    body: &ExplainBody,
+) -> (Option<String>, Placement) {
     let target = body.path.as_deref().unwrap_or("/");
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let client = body.client.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
@@ -109,11 +128,13 @@ fn by_request(snapshot: &Snapshot, service: &Service, body: &ExplainBody) -> (Op
     let mut routes = crate::model::route::Routes::default();
     // One service cannot be in conflict with itself over no hosts and no paths.
     let _ = routes.add(0, &[], &[]);
-    let only = Snapshot { routes: routes.into(), services: [alone.into()].into(), ..snapshot.clone() };
+    let only =
+        Snapshot { routes: routes.into(), services: [alone.into()].into(), ..snapshot.clone() };
     match decide(&only, &facts, Draw(0)) {
         Outcome::Serve(_, placement) => (user, placement),
-        Outcome::Unrouted(_) | Outcome::Maintenance(..) => {
-            (user, Placement { pool: service.baseline, rule: Rule::Anonymous, bucket: None, new_id: None })
-        }
+        Outcome::Unrouted(_) | Outcome::Maintenance(..) => (
+            user,
+            Placement { pool: service.baseline, rule: Rule::Anonymous, bucket: None, new_id: None },
+        ),
     }
 }

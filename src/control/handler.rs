@@ -1,33 +1,41 @@
 //! Answers the operations of the admin API.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Either, Full, Limited, channel::Channel};
 use hyper::body::{Body as _, Bytes, Incoming};
 use percent_encoding::percent_decode_str;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{sync::broadcast, task::spawn_local};
+use tokio::{sync::broadcast::error::RecvError, task::spawn_local, time::timeout};
 
 use super::{Rehearse, Shared, access::Caller, clock, status::Secrets};
 use crate::{
     api::{
         self, Op, Role,
         types::{
-            CohortBody, CohortList, EndpointBody, EndpointList, EndpointStateBody, EventList, ExplainBody, Failure,
-            MaintenanceBody, PoolEndpoints, ReloadBody, RollbackBody, SplitBody, Version,
+            CohortBody, CohortList, EndpointBody, EndpointList, EndpointStateBody, EventList,
+            ExplainBody, Failure, MaintenanceBody, PoolEndpoints, ReloadBody, RollbackBody,
+            SplitBody, Version,
         },
     },
     model::{
-        Actor, Command, Event, Moment, Order, PoolName, Refusal, Revision, ServiceName, Severity, Share,
+        Actor, Command, Event, Moment, Order, PoolName, Refusal, Revision, ServiceName, Severity,
+        Share,
         address::NotAnAddress,
-        command::{CohortAction, CohortChange, EndpointAction, EndpointChange, Rollback, Runtime, Weight},
+        command::{
+            CohortAction, CohortChange, EndpointAction, EndpointChange, Rollback, Runtime, Weight,
+        },
         maintenance::Maintenance,
     },
 };
 
 /// How large a request's body may be, in bytes: room for a hundred thousand users of a cohort.
 const BODY_MAX: usize = 8 * 1024 * 1024;
+/// How long a request's body may take.
+const BODY_TIME: Duration = Duration::from_secs(30);
+/// How often a follower of events is sent a sign of life, which also finds those who left.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// How many events `GET /v1/events` returns where it is not told.
 const EVENTS: usize = 100;
 
@@ -43,7 +51,12 @@ struct Fault {
 }
 
 impl Fault {
-    fn new(status: StatusCode, code: &str, error: impl Into<String>, hint: impl Into<String>) -> Self {
+    fn new(
+        status: StatusCode,
+        code: &str,
+        error: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
         let failure = Failure { error: error.into(), code: code.into(), hint: hint.into() };
         Self { status, failure, allow: None }
     }
@@ -62,9 +75,9 @@ impl From<Refusal> for Fault {
             | Refusal::NoSuchPoolInService { .. }
             | Refusal::UnknownEndpoint { .. } => StatusCode::NOT_FOUND,
             Refusal::StaleRevision { .. } => StatusCode::PRECONDITION_FAILED,
-            Refusal::EndpointExists { .. } | Refusal::AmbiguousService { .. } | Refusal::NowhereElse { .. } => {
-                StatusCode::CONFLICT
-            }
+            Refusal::EndpointExists { .. }
+            | Refusal::AmbiguousService { .. }
+            | Refusal::NowhereElse { .. } => StatusCode::CONFLICT,
             Refusal::Senseless { .. } | Refusal::BadConfig(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::NotWritten(_) => StatusCode::INSUFFICIENT_STORAGE,
         };
@@ -73,7 +86,11 @@ impl From<Refusal> for Fault {
 }
 
 /// Answers one request.
-pub async fn handle(request: Request<Incoming>, control: &Shared, caller: &Caller) -> Response<Body> {
+pub async fn handle(
+    request: Request<Incoming>,
+    control: &Shared,
+    caller: &Caller,
+) -> Response<Body> {
     let result = match admit(&request, caller) {
         Ok((op, values)) => answer(op, values, request, control, caller).await,
         Err(fault) => {
@@ -96,12 +113,18 @@ fn admit(request: &Request<Incoming>, caller: &Caller) -> Result<(Op, Vec<String
     let (op, values) = Op::find(request.method().as_str(), path).map_err(|methods| {
         let hint = "GET /v1/openapi.json lists every operation";
         if methods.is_empty() {
-            Fault::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}"), hint)
+            Fault::new(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                format!("there is nothing at {path}"),
+                hint,
+            )
         } else {
             let methods = methods.join(", ");
             let error = format!("{path} takes {methods}");
             let allow = HeaderValue::try_from(methods).ok();
-            let fault = Fault::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error, hint);
+            let fault =
+                Fault::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error, hint);
             Fault { allow, ..fault }
         }
     })?;
@@ -141,7 +164,8 @@ async fn answer(
 ) -> Result<Response<Body>, Fault> {
     let query = Query::of(&request, op)?;
     let terms = Terms::of(&request, &query, &caller.actor)?;
-    let wants_stream = request.headers().get(header::ACCEPT).is_some_and(|a| a == "text/event-stream");
+    let wants_stream =
+        request.headers().get(header::ACCEPT).is_some_and(|a| a == "text/event-stream");
     let body = match op.spec().body {
         Some(_) => read(request).await?,
         None if request.body().is_end_stream() => Bytes::new(),
@@ -150,7 +174,9 @@ async fn answer(
     let secrets = if caller.role == Role::Operator { Secrets::Shown } else { Secrets::Hidden };
     let first = || values.first().map(String::as_str).unwrap_or_default();
     match op {
-        Op::Status => Ok(ok(&control.borrow().status(&known(control, query.services()?)?, secrets))),
+        Op::Status => {
+            Ok(ok(&control.borrow().status(&known(control, query.services()?)?, secrets)))
+        }
         Op::SetSplit => order(control, terms, split(parse(&body)?)?),
         Op::Rollback => {
             let RollbackBody { services, ramp } = parse(&body)?;
@@ -158,9 +184,7 @@ async fn answer(
         }
         Op::GetMaintenance => Ok(ok(&control.borrow().maintenance_views(secrets))),
         Op::SetMaintenance => order(control, terms, maintenance(parse(&body)?)?),
-        Op::EndMaintenance => {
-            order(control, terms, Command::MaintenanceOff(query.services()?))
-        }
+        Op::EndMaintenance => order(control, terms, Command::MaintenanceOff(query.services()?)),
         Op::ListEndpoints => {
             list_endpoints(control, pool(first())?, &known(control, query.services()?)?)
         }
@@ -168,7 +192,11 @@ async fn answer(
             let EndpointBody { address, weight, services } = parse(&body)?;
             let action = EndpointAction::Add { weight: weight.unwrap_or(1) };
             let pool = pool(first())?;
-            order(control, terms, Command::Endpoint(EndpointChange { pool, address, services, action }))
+            order(
+                control,
+                terms,
+                Command::Endpoint(EndpointChange { pool, address, services, action }),
+            )
         }
         Op::SetEndpoint => {
             let EndpointStateBody { state, services } = parse(&body)?;
@@ -178,13 +206,18 @@ async fn answer(
             order(control, terms, endpoint(&values, query.services()?, EndpointAction::Remove)?)
         }
         Op::ListCohort => list_cohort(control, &pool(first())?),
-        Op::AddToCohort => order(control, terms, cohort(pool(first())?, parse(&body)?, CohortAction::Add)),
-        Op::RemoveFromCohort => order(control, terms, cohort(pool(first())?, parse(&body)?, CohortAction::Remove)),
+        Op::AddToCohort => {
+            order(control, terms, cohort(pool(first())?, parse(&body)?, CohortAction::Add))
+        }
+        Op::RemoveFromCohort => {
+            order(control, terms, cohort(pool(first())?, parse(&body)?, CohortAction::Remove))
+        }
         Op::Explain => Ok(ok(&control.borrow().explain(&parse::<ExplainBody>(&body)?)?)),
         Op::Events if wants_stream => Ok(follow(control)),
         Op::Events => {
             let since = Moment(query.number("since")?.unwrap_or(0));
-            let limit = query.number("limit")?.map_or(EVENTS, |n| usize::try_from(n).unwrap_or(usize::MAX));
+            let limit =
+                query.number("limit")?.map_or(EVENTS, |n| usize::try_from(n).unwrap_or(usize::MAX));
             Ok(ok(&EventList { events: control.borrow().journal.latest(since, limit) }))
         }
         Op::ShowConfig => Ok(ok(&control.borrow().show_config())),
@@ -198,7 +231,9 @@ async fn answer(
         }
         Op::OpenApi => Ok(ok(&api::document())),
         Op::Version => Ok(ok(&Version { version: env!("CARGO_PKG_VERSION").into() })),
-        Op::Metrics => Ok(text(StatusCode::OK, "text/plain; version=0.0.4", control.borrow().metrics())),
+        Op::Metrics => {
+            Ok(text(StatusCode::OK, "text/plain; version=0.0.4", control.borrow().metrics()))
+        }
         Op::Healthz => Ok(text(StatusCode::OK, "text/plain", "ok\n".into())),
         Op::Readyz => Ok(readiness(control)),
     }
@@ -224,7 +259,9 @@ impl Terms {
             None => None,
             Some(value) => {
                 let number = value.to_str().ok().and_then(|v| v.trim_matches('"').parse().ok());
-                Some(Revision(number.ok_or_else(|| Fault::bad("If-Match takes a revision, a number"))?))
+                Some(Revision(
+                    number.ok_or_else(|| Fault::bad("If-Match takes a revision, a number"))?,
+                ))
             }
         };
         let rehearse = match query.first("dry_run") {
@@ -265,8 +302,11 @@ impl Query {
             };
             if !known.iter().any(|(k, _)| *k == name) {
                 let names: Vec<_> = known.iter().map(|(k, _)| *k).collect();
-                let takes = if names.is_empty() { "no parameters".into() } else { names.join(", ") };
-                return Err(Fault::bad(format!("there is no parameter `{name}` here; it takes {takes}")));
+                let takes =
+                    if names.is_empty() { "no parameters".into() } else { names.join(", ") };
+                return Err(Fault::bad(format!(
+                    "there is no parameter `{name}` here; it takes {takes}"
+                )));
             }
             parameters.entry(name).or_default().push(value);
         }
@@ -278,7 +318,8 @@ impl Query {
     }
 
     fn number(&self, name: &str) -> Result<Option<u64>, Fault> {
-        let parse = |text: &str| text.parse().map_err(|_| Fault::bad(format!("{name} takes a number")));
+        let parse =
+            |text: &str| text.parse().map_err(|_| Fault::bad(format!("{name} takes a number")));
         self.first(name).map(parse).transpose()
     }
 
@@ -319,7 +360,8 @@ fn maintenance(body: MaintenanceBody) -> Result<Command, Fault> {
         (until, span) => until.or_else(|| span.map(|span| now.after(span))),
     };
     let sound = |s: &String| {
-        (8..=128).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        (8..=128).contains(&s.len())
+            && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     if !body.secret.as_ref().is_none_or(sound) {
         return Err(Fault::bad("a secret has 8 to 128 letters, digits, `-` and `_`"));
@@ -350,7 +392,11 @@ fn endpoint(
     Ok(Command::Endpoint(EndpointChange { pool: pool(at)?, address, services, action }))
 }
 
-fn list_endpoints(control: &Shared, pool: PoolName, services: &[ServiceName]) -> Result<Response<Body>, Fault> {
+fn list_endpoints(
+    control: &Shared,
+    pool: PoolName,
+    services: &[ServiceName],
+) -> Result<Response<Body>, Fault> {
     let control = control.borrow();
     let state = &control.model.state;
     let named = |name: &ServiceName| services.is_empty() || services.contains(name);
@@ -358,7 +404,11 @@ fn list_endpoints(control: &Shared, pool: PoolName, services: &[ServiceName]) ->
     let services: Vec<PoolEndpoints> = having
         .map(|(name, s)| PoolEndpoints {
             service: name.clone(),
-            endpoints: control.endpoint_statuses(name, &pool, s.endpoints.get(&pool).map_or(&[], Vec::as_slice)),
+            endpoints: control.endpoint_statuses(
+                name,
+                &pool,
+                s.endpoints.get(&pool).map_or(&[], Vec::as_slice),
+            ),
         })
         .collect();
     if services.is_empty() {
@@ -373,7 +423,8 @@ fn list_cohort(control: &Shared, pool: &PoolName) -> Result<Response<Body>, Faul
     if state.with_pool(pool).next().is_none() {
         return Err(Refusal::UnknownPool(pool.clone()).into());
     }
-    let texts = |set: &std::collections::BTreeSet<Arc<str>>| set.iter().map(ToString::to_string).collect();
+    let texts =
+        |set: &std::collections::BTreeSet<Arc<str>>| set.iter().map(ToString::to_string).collect();
     let list = state.cohorts.of(pool).map_or_else(CohortList::default, |cohort| CohortList {
         allow: texts(&cohort.allow),
         deny: texts(&cohort.deny),
@@ -389,17 +440,18 @@ fn readiness(control: &Shared) -> Response<Body> {
     }
 }
 
-/// Sends events as they happen. A reader that is too slow misses some and is told how many.
+/// Sends events as they happen. The stream ends for a reader that is too slow.
 fn follow(control: &Shared) -> Response<Body> {
     const BUFFER: usize = 16;
     let mut events = control.borrow().journal.follow();
     let (mut sender, body) = Channel::new(BUFFER);
     spawn_local(async move {
         loop {
-            let piece = match events.recv().await {
-                Ok(event) => event_piece(&event),
-                Err(broadcast::error::RecvError::Lagged(n)) => format!(": {n} events were missed\n\n"),
-                Err(broadcast::error::RecvError::Closed) => return,
+            let piece = match timeout(SIGN_OF_LIFE, events.recv()).await {
+                Ok(Ok(event)) => event_piece(&event),
+                // A follower that missed something reads it from the journal when it comes again.
+                Ok(Err(RecvError::Lagged(_) | RecvError::Closed)) => return,
+                Err(_) => ":\n\n".to_owned(),
             };
             if sender.send_data(piece.into()).await.is_err() {
                 return;
@@ -420,11 +472,17 @@ fn event_piece(event: &Event) -> String {
 }
 
 async fn read(request: Request<Incoming>) -> Result<Bytes, Fault> {
-    match Limited::new(request.into_body(), BODY_MAX).collect().await {
+    let body = timeout(BODY_TIME, Limited::new(request.into_body(), BODY_MAX).collect());
+    match body.await.unwrap_or_else(|late| Err(late.into())) {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             let hint = "send the users of a cohort in several requests";
-            Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is larger than 8 MiB", hint))
+            Err(Fault::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "the body is larger than 8 MiB",
+                hint,
+            ))
         }
         Err(error) => Err(Fault::bad(format!("the body cannot be read: {error}"))),
     }
@@ -436,7 +494,8 @@ pub(super) fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_js
 }
 
 fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Fault> {
-    parse_body(body).map_err(|error| Fault::bad(format!("the body is not what it should be: {error}")))
+    parse_body(body)
+        .map_err(|error| Fault::bad(format!("the body is not what it should be: {error}")))
 }
 
 fn ok<T: Serialize>(value: &T) -> Response<Body> {

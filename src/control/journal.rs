@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -23,6 +24,8 @@ pub struct Journal {
     file: File,
     latest: VecDeque<Event>,
     followers: broadcast::Sender<Event>,
+    /// The last line has no end: the next one begins with it.
+    torn: bool,
     broken: bool,
 }
 
@@ -34,9 +37,10 @@ impl Journal {
     /// If the file cannot be opened for appending.
     pub fn open(folder: &Path) -> io::Result<Self> {
         let path = folder.join(FILE);
-        let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
-        let latest = tail(&mut file)?;
-        Ok(Self { file, latest, followers: broadcast::Sender::new(KEPT), broken: false })
+        let mut file =
+            OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path)?;
+        let (latest, torn) = tail(&mut file)?;
+        Ok(Self { file, latest, followers: broadcast::Sender::new(KEPT), torn, broken: false })
     }
 
     /// Adds an event. If it cannot be written it is still told to those who read and follow.
@@ -70,27 +74,28 @@ impl Journal {
     }
 
     fn write(&mut self, event: &Event) -> io::Result<()> {
-        let mut line = serde_json::to_vec(event)?;
+        let mut line = if self.torn { vec![b'\n'] } else { Vec::new() };
+        serde_json::to_writer(&mut line, event)?;
         line.push(b'\n');
-        self.file.write_all(&line)
+        let written = self.file.write_all(&line);
+        self.torn = written.is_err();
+        written
     }
 }
 
-/// The events at the end of the file. A line that was torn by a crash is passed over, and ended, so
-/// that the next event begins on a line of its own.
-fn tail(file: &mut File) -> io::Result<VecDeque<Event>> {
+/// The events at the end of the file, and whether its last line is torn. Such a line is passed over.
+fn tail(file: &mut File) -> io::Result<(VecDeque<Event>, bool)> {
     let length = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    if bytes.last().is_some_and(|last| *last != b'\n') {
-        file.write_all(b"\n")?;
-    }
+    let torn = bytes.last().is_some_and(|last| *last != b'\n');
     let lines = bytes.split(|b| *b == b'\n');
-    let mut events: VecDeque<Event> = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let mut events: VecDeque<Event> =
+        lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
     let surplus = events.len().saturating_sub(KEPT);
     events.drain(..surplus);
-    Ok(events)
+    Ok((events, torn))
 }
 
 #[cfg(test)]

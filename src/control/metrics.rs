@@ -76,7 +76,11 @@ fn traffic(out: &mut Exposition, service: &str, pool: &str, tally: &PoolTally) {
         return;
     }
     for (blame, n) in Blame::ALL.into_iter().zip(counts.blames) {
-        out.add(Metric::RequestFailures, &[labels[0], labels[1], ("blame", blame.as_str())], n as f64);
+        out.add(
+            Metric::RequestFailures,
+            &[labels[0], labels[1], ("blame", blame.as_str())],
+            n as f64,
+        );
     }
     out.add(Metric::Retries, &labels, counts.retries as f64);
     out.add(Metric::Failovers, &labels, counts.failovers as f64);

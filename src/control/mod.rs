@@ -40,11 +40,11 @@ pub use tasks::start;
 
 use crate::{
     model::{
-        Actor, Changed, Commit, EndpointKey, Event, Input, Model, Moment, Order, Refusal, Settings, Severity, Sight,
-        State, units::ListenerName,
+        Actor, Changed, Commit, EndpointKey, Event, Input, Model, Moment, Order, Refusal, Settings,
+        Severity, Sight, State, units::ListenerName,
     },
     observe::access_log::{Sink, Writer},
-    tally::{ListenerTally, Tallies},
+    tally::{EndpointTally, ListenerTally, Tallies},
     view::Published,
 };
 use journal::Journal;
@@ -68,7 +68,7 @@ pub struct Control {
     sinks: HashMap<crate::model::settings::AccessLog, Arc<Sink>>,
     windows: Windows,
     place: Place,
-    failures_seen: BTreeMap<EndpointKey, u64>,
+    looks: BTreeMap<EndpointKey, Look>,
     /// Counts changes of what is probed, resolved or timed.
     changes: watch::Sender<u64>,
     unwritten: bool,
@@ -117,10 +117,6 @@ pub struct Reloads {
 
 impl Control {
     /// Takes over. `kept` is what the last run left. The first view is published.
-    ///
-    /// # Errors
-    ///
-    /// If the state cannot be written: then nothing that operators do would last.
     pub fn new(
         settings: Arc<Settings>,
         kept: Option<State>,
@@ -128,13 +124,21 @@ impl Control {
         journal: Journal,
         logs: Writer,
         place: Place,
-    ) -> std::io::Result<Self> {
-        let model = Model::new(settings, kept);
-        store.save(&model.state)?;
+    ) -> Self {
+        let model = Model::new(settings, kept.clone());
+        let mut unwritten = false;
+        if kept.as_ref() != Some(&model.state)
+            && let Err(error) = store.save(&model.state)
+        {
+            // Serving comes first; what operators want to change is refused until this is mended.
+            tracing::error!("the state cannot be written: {error}");
+            unwritten = true;
+        }
         let mut tallies = Tallies::new(place.workers);
         let mut sinks = HashMap::new();
         let view = publish::view(&model, &mut tallies, &logs, &mut sinks);
-        Ok(Self {
+        let edited = kept.is_some_and(|kept| kept.revision != model.state.revision);
+        let mut control = Self {
             model,
             tallies,
             store,
@@ -144,12 +148,24 @@ impl Control {
             sinks,
             windows: Windows::default(),
             place,
-            failures_seen: BTreeMap::new(),
+            looks: BTreeMap::new(),
             changes: watch::Sender::new(0),
-            unwritten: false,
+            unwritten,
             reloads: Reloads::default(),
             stopping: false,
-        })
+        };
+        control.note(
+            "start",
+            Severity::Info,
+            Actor::lbd(),
+            concat!("lbd ", env!("CARGO_PKG_VERSION"), " started").into(),
+        );
+        if edited {
+            let summary =
+                "the config file was edited since the last start; its new values are in force";
+            control.note("reload", Severity::Info, Actor::lbd(), summary.into());
+        }
+        control
     }
 
     /// Where the view is published.
@@ -209,13 +225,10 @@ impl Control {
         };
         let mut failing = Vec::new();
         for (key, tally) in self.tallies.endpoints() {
-            let failures = tally.failures();
-            let fresh = self.failures_seen.get(key).copied().unwrap_or_default() < failures;
-            if fresh && limit(key).is_some_and(|limit| tally.streak() >= limit) {
+            let look = self.looks.entry(key.clone()).or_default();
+            let in_a_row = look.again(tally);
+            if in_a_row.is_some_and(|n| limit(key).is_some_and(|limit| n >= limit)) {
                 failing.push(key.clone());
-            }
-            if fresh {
-                self.failures_seen.insert(key.clone(), failures);
             }
         }
         for key in failing {
@@ -270,9 +283,9 @@ impl Control {
     }
 
     fn announce(&mut self) {
-        let Self { model, tallies, failures_seen, .. } = self;
+        let Self { model, tallies, looks, .. } = self;
         tallies.retain_endpoints(|key| model.endpoint(key).is_some());
-        failures_seen.retain(|key, _| model.endpoint(key).is_some());
+        looks.retain(|key, _| model.endpoint(key).is_some());
         self.changes.send_modify(|n| *n += 1);
     }
 
@@ -280,7 +293,9 @@ impl Control {
         for event in events {
             match event.severity {
                 Severity::Info => tracing::info!("{}: {}", event.kind, event.summary),
-                Severity::Warning | Severity::Critical => tracing::warn!("{}: {}", event.kind, event.summary),
+                Severity::Warning | Severity::Critical => {
+                    tracing::warn!("{}: {}", event.kind, event.summary)
+                }
             }
             self.journal.append(event);
         }
@@ -311,6 +326,31 @@ impl Control {
             revision: self.model.state.revision,
         };
         self.record(vec![event]);
+    }
+}
+
+/// What the last look at an endpoint's failures found.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    failures: u64,
+    successes: u64,
+    /// The failures before the row that runs.
+    base: u64,
+}
+
+impl Look {
+    /// Looks again. `None`: no failure is new; else how many there were in a row over all workers, as
+    /// far as can be told. Each worker's row ends with a success of its own; a success of any worker
+    /// since the last look ends what was before it.
+    fn again(&mut self, tally: &EndpointTally) -> Option<u64> {
+        let failures = tally.failures();
+        let successes = tally.finished().saturating_sub(failures);
+        if successes != self.successes {
+            self.base = self.failures;
+        }
+        let is_new = failures > self.failures;
+        (self.failures, self.successes) = (failures, successes);
+        is_new.then(|| tally.streak().min(failures - self.base))
     }
 }
 

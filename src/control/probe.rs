@@ -75,7 +75,9 @@ async fn ask(target: &Target, key: &EndpointKey, probe: &Probe) -> Result<(), St
         Target::Tcp(address) => {
             exchange(TcpStream::connect(address).await.map_err(refused)?, key, probe).await
         }
-        Target::Unix(path) => exchange(UnixStream::connect(path).await.map_err(refused)?, key, probe).await,
+        Target::Unix(path) => {
+            exchange(UnixStream::connect(path).await.map_err(refused)?, key, probe).await
+        }
     }
 }
 
@@ -100,7 +102,10 @@ where
     verdict
 }
 
-async fn judge(response: http::Response<hyper::body::Incoming>, probe: &Probe) -> Result<(), String> {
+async fn judge(
+    response: http::Response<hyper::body::Incoming>,
+    probe: &Probe,
+) -> Result<(), String> {
     let status = response.status().as_u16();
     if !probe.expect.accepts(status) {
         return Err(format!("status {status}, expected {}", probe.expect));
@@ -121,4 +126,3 @@ fn default_host(key: &EndpointKey) -> String {
         Target::Unix(_) => "localhost".to_owned(),
     }
 }
-

@@ -26,7 +26,8 @@ pub fn view(
     sinks: &mut HashMap<AccessLog, Arc<Sink>>,
 ) -> View {
     let (snapshot, now) = (model.snapshot(), clock::now());
-    let mut sink = |log: &AccessLog| sinks.entry(log.clone()).or_insert_with(|| logs.sink(log)).clone();
+    let mut sink =
+        |log: &AccessLog| sinks.entry(log.clone()).or_insert_with(|| logs.sink(log)).clone();
     let defaults = &model.settings.maintenance;
     let services = snapshot
         .services
@@ -34,7 +35,10 @@ pub fn view(
         .map(|service| ServiceView {
             pools: service.pools.iter().map(|pool| pool_view(service, pool, tallies)).collect(),
             own: tallies.own(&service.name),
-            page: service.maintenance.as_ref().map(|m| Arc::new(page(m, defaults, &service.name, now))),
+            page: service
+                .maintenance
+                .as_ref()
+                .map(|m| Arc::new(page(m, defaults, &service.name, now))),
             log: service.settings.access_log.as_ref().map(&mut sink),
         })
         .collect();
@@ -48,7 +52,11 @@ pub fn view(
     }
 }
 
-fn pool_view(service: &snapshot::Service, pool: &snapshot::Pool, tallies: &mut Tallies) -> PoolView {
+fn pool_view(
+    service: &snapshot::Service,
+    pool: &snapshot::Pool,
+    tallies: &mut Tallies,
+) -> PoolView {
     let key = |endpoint: &snapshot::Endpoint| EndpointKey {
         service: service.name.clone(),
         pool: pool.name.clone(),
@@ -92,7 +100,8 @@ fn rendered(
     service: &ServiceName,
     now: Moment,
 ) -> Result<String, minijinja::Error> {
-    let until = maintenance.until.and_then(|m| jiff::Timestamp::from_millisecond(m.0.cast_signed()).ok());
+    let until =
+        maintenance.until.and_then(|m| jiff::Timestamp::from_millisecond(m.0.cast_signed()).ok());
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::Html);
     environment.set_fuel(Some(100_000));

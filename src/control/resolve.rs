@@ -1,11 +1,6 @@
 //! Host names of endpoints, asked again and again in the background.
 
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::lookup_host,

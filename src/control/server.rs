@@ -4,8 +4,9 @@ use std::{
     fs,
     io::{self, ErrorKind},
     net::SocketAddr,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,8 +16,9 @@ use nix::unistd::{Group, chown};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener, UnixStream},
-    task::spawn_local,
-    time::sleep,
+    sync::Semaphore,
+    task::{spawn_blocking, spawn_local},
+    time::{sleep, timeout},
 };
 
 use super::{Shared, access::Caller, handler};
@@ -24,6 +26,11 @@ use crate::model::settings::Admin;
 
 /// How long an admin client may take to send a request's head.
 const HEAD: Duration = Duration::from_secs(10);
+/// How many operators may be connected at once, followers of events included.
+const SOCKET_MAX: usize = 256;
+/// How many connections `admin.http` has at once, and for how long each.
+const HTTP_MAX: usize = 64;
+const HTTP_TIME: Duration = Duration::from_secs(30);
 /// How long accepting rests after an error.
 const REST: Duration = Duration::from_millis(50);
 
@@ -53,17 +60,36 @@ impl AdminSocket {
     /// If another lbd answers there, or the place cannot be written.
     pub fn open(admin: &Admin) -> Result<Self, SocketProblem> {
         let path = &admin.socket;
-        let problem = |problem: String, hint| SocketProblem { path: path.display().to_string(), problem, hint };
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            let hint = "stop it first, or give this one its own admin.socket and admin.state_dir";
-            return Err(problem("another lbd answers there".into(), hint));
+        let problem = |problem: String, hint| SocketProblem {
+            path: path.display().to_string(),
+            problem,
+            hint,
+        };
+        if fs::symlink_metadata(path).is_ok_and(|m| !m.file_type().is_socket()) {
+            let hint = "name another place in admin.socket, or remove what is there";
+            return Err(problem("there is something else than a socket".into(), hint));
+        }
+        match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => {
+                let hint =
+                    "stop it first, or give this one its own admin.socket and admin.state_dir";
+                return Err(problem("another lbd answers there".into(), hint));
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let hint = "run lbd as the user who owns it, or name another place in admin.socket";
+                return Err(problem("it belongs to somebody else".into(), hint));
+            }
+            // Left by a process that is gone, or not there at all.
+            Err(_) => {}
         }
         Self::make(admin).map_err(|error| {
             let hint = match error.kind() {
                 ErrorKind::PermissionDenied => {
                     "run lbd as the user who owns the folder, or name another place in admin.socket"
                 }
-                ErrorKind::NotFound => "name an existing group in admin.socket_group, or make the folder",
+                ErrorKind::NotFound => {
+                    "name an existing group in admin.socket_group, or make the folder"
+                }
                 _ => "name another place in admin.socket",
             };
             problem(format!("cannot be opened: {error}"), hint)
@@ -92,11 +118,17 @@ impl AdminSocket {
 
     /// Serves operators until the process ends.
     pub async fn serve(self, control: Shared) {
+        let room = Arc::new(Semaphore::new(SOCKET_MAX));
         loop {
+            let Ok(place) = room.clone().acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let caller = caller(&stream, &control);
-                    spawn_local(serve_connection(stream, control.clone(), caller));
+                    let control = control.clone();
+                    spawn_local(async move {
+                        let caller = caller(&stream, &control).await;
+                        serve_connection(stream, control, caller).await;
+                        drop(place);
+                    });
                 }
                 Err(error) => {
                     tracing::warn!("the admin socket cannot accept: {error}");
@@ -118,11 +150,15 @@ fn place(admin: &Admin, fresh: &Path, path: &Path) -> io::Result<u64> {
     Ok(fs::metadata(path)?.ino())
 }
 
-fn caller(stream: &UnixStream, control: &Shared) -> Caller {
-    match stream.peer_cred() {
-        Ok(credentials) => Caller::of(&credentials, &control.borrow().model.settings.admin),
-        Err(_) => Caller::stranger(),
+async fn caller(stream: &UnixStream, control: &Shared) -> Caller {
+    let Ok(credentials) = stream.peer_cred() else { return Caller::stranger() };
+    if let Some(caller) = Caller::root(&credentials) {
+        return caller;
     }
+    // Names and groups may come over a network; control must not wait for it.
+    let admin = control.borrow().model.settings.admin.clone();
+    let found = spawn_blocking(move || Caller::of(&credentials, &admin)).await;
+    found.unwrap_or_else(|_| Caller::stranger())
 }
 
 impl Drop for AdminSocket {
@@ -145,10 +181,17 @@ pub async fn open_http(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves health and metrics until the process ends.
 pub async fn serve_http(listener: TcpListener, control: Shared) {
+    let room = Arc::new(Semaphore::new(HTTP_MAX));
     loop {
+        let Ok(place) = room.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                spawn_local(serve_connection(stream, control.clone(), Caller::stranger()));
+                let connection = serve_connection(stream, control.clone(), Caller::stranger());
+                spawn_local(async move {
+                    // Nobody who asks for metrics needs longer, and who never reads must not stay.
+                    let _ = timeout(HTTP_TIME, connection).await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 tracing::warn!("admin.http cannot accept: {error}");
@@ -164,7 +207,9 @@ where
 {
     let service = service_fn(move |request| {
         let (control, caller) = (control.clone(), caller.clone());
-        async move { Ok::<_, std::convert::Infallible>(handler::handle(request, &control, &caller).await) }
+        async move {
+            Ok::<_, std::convert::Infallible>(handler::handle(request, &control, &caller).await)
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -31,7 +31,8 @@ pub enum Stopping {
 /// If the signals cannot be had.
 pub fn watch_signals(control: &Shared) -> io::Result<watch::Receiver<Stopping>> {
     let (tell, stopping) = watch::channel(Stopping::No);
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     spawn_local(async move {
         let mut next = Stopping::Drain;
         loop {

@@ -104,17 +104,27 @@ impl Control {
         all: u64,
         window: Millis,
     ) -> PoolStatus {
-        let endpoints = self.endpoint_statuses(service, pool, state.endpoints.get(pool).map_or(&[], Vec::as_slice));
+        let endpoints = self.endpoint_statuses(
+            service,
+            pool,
+            state.endpoints.get(pool).map_or(&[], Vec::as_slice),
+        );
         let counts = self.tallies.find_pool(service, pool).map(|t| t.counts()).unwrap_or_default();
-        let failed: u64 = blames(totals).filter(|(blame, _)| blame.is_upstream()).map(|(_, n)| n).sum();
-        let quantile = |q| totals.durations.as_ref().and_then(|d| d.quantile(q)).map(|us| us as f64 / 1000.0);
+        let failed: u64 =
+            blames(totals).filter(|(blame, _)| blame.is_upstream()).map(|(_, n)| n).sum();
+        let quantile =
+            |q| totals.durations.as_ref().and_then(|d| d.quantile(q)).map(|us| us as f64 / 1000.0);
         PoolStatus {
             name: pool.clone(),
             share: state.split.share(pool),
             observed: (all > 0).then(|| totals.finished as f64 / all as f64),
             rps: totals.finished as f64 * 1000.0 / window.0 as f64,
             failures: blames(totals).map(|(blame, n)| (blame.as_str().to_owned(), n)).collect(),
-            error_ratio: if totals.finished == 0 { 0.0 } else { failed as f64 / totals.finished as f64 },
+            error_ratio: if totals.finished == 0 {
+                0.0
+            } else {
+                failed as f64 / totals.finished as f64
+            },
             p50_ms: quantile(0.5),
             p95_ms: quantile(0.95),
             p99_ms: quantile(0.99),
@@ -132,7 +142,10 @@ impl Control {
         pool: &PoolName,
         endpoints: &[EndpointState],
     ) -> Vec<EndpointStatus> {
-        endpoints.iter().flat_map(|endpoint| self.endpoint_status(service, pool, endpoint)).collect()
+        endpoints
+            .iter()
+            .flat_map(|endpoint| self.endpoint_status(service, pool, endpoint))
+            .collect()
     }
 
     fn endpoint_status(
@@ -141,7 +154,17 @@ impl Control {
         pool: &PoolName,
         endpoint: &EndpointState,
     ) -> Vec<EndpointStatus> {
-        let targets = self.model.targets(&endpoint.address);
+        let mut targets = self.model.targets(&endpoint.address);
+        // Addresses that a name has lost still finish what they began.
+        let lost = self.tallies.endpoints().filter(|(key, tally)| {
+            key.service == *service
+                && key.pool == *pool
+                && key.address == endpoint.address
+                && !targets.contains(&key.target)
+                && tally.in_flight() > 0
+        });
+        let lost: Vec<_> = lost.map(|(key, _)| key.target.clone()).collect();
+        targets.extend(lost);
         let blank = EndpointStatus {
             address: endpoint.address.clone(),
             target: None,
@@ -179,7 +202,10 @@ impl Control {
         match &endpoint.address {
             crate::model::Address::Host { host, .. } => {
                 let problem = self.model.resolution(host).map(|r| r.problem.to_string());
-                format!("does not resolve: {}", problem.filter(|p| !p.is_empty()).unwrap_or("no answer yet".into()))
+                format!(
+                    "does not resolve: {}",
+                    problem.filter(|p| !p.is_empty()).unwrap_or("no answer yet".into())
+                )
             }
             crate::model::Address::Ip(_) | crate::model::Address::Unix(_) => String::new(),
         }
@@ -190,14 +216,21 @@ impl Control {
         match (endpoint.admin, health.probed) {
             (AdminState::Drain | AdminState::Maint, _) => "by the operator".into(),
             (AdminState::Ready, Probed::Down) => health.reason.to_string(),
-            (AdminState::Ready, _) if health.suspended.is_some() => "its requests failed in a row".into(),
+            (AdminState::Ready, _) if health.suspended.is_some() => {
+                "its requests failed in a row".into()
+            }
             (AdminState::Ready, Probed::Unknown | Probed::Up) => health.reason.to_string(),
         }
     }
 
     /// All maintenance that is on.
     pub fn maintenance_views(&self, secrets: Secrets) -> Vec<MaintenanceView> {
-        let everywhere = self.model.state.maintenance.as_deref().map(|m| self.maintenance_view(None, m, secrets));
+        let everywhere = self
+            .model
+            .state
+            .maintenance
+            .as_deref()
+            .map(|m| self.maintenance_view(None, m, secrets));
         let services = self.model.state.services.iter();
         let own = services.filter_map(|(name, s)| {
             s.maintenance.as_deref().map(|m| self.maintenance_view(Some(name), m, secrets))

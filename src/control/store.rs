@@ -5,9 +5,15 @@
 
 use std::{
     fmt,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
 };
 
 use crate::model::{State, state::FORMAT};
@@ -18,7 +24,8 @@ pub trait Store: fmt::Debug {
     ///
     /// # Errors
     ///
-    /// If that cannot be promised; the state before still stands.
+    /// If that cannot be promised. Whether the old state or the new one is found after a loss of power
+    /// is open then; one of them is, whole.
     fn save(&mut self, state: &State) -> io::Result<()>;
 }
 
@@ -26,6 +33,8 @@ pub trait Store: fmt::Debug {
 #[derive(Debug)]
 pub struct FileStore {
     folder: PathBuf,
+    /// Held while the process lives: two of them would overwrite each other's state.
+    _lock: Flock<File>,
 }
 
 /// A state file that cannot be used. It is left where it is.
@@ -44,10 +53,20 @@ impl FileStore {
     ///
     /// # Errors
     ///
-    /// If the folder cannot be made.
+    /// If the folder cannot be made, or another process has it.
     pub fn new(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        Ok(Self { folder: folder.to_owned() })
+        // The state holds secrets of maintenance and users' ids: it is nobody else's to read.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let lock =
+            OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join("lock"))?;
+        let lock =
+            Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(
+                |(_, error)| match error {
+                    Errno::EAGAIN => io::Error::other("another lbd keeps its state there"),
+                    error => error.into(),
+                },
+            )?;
+        Ok(Self { folder: folder.to_owned(), _lock: lock })
     }
 
     /// The state that the last run left, if there was one.
@@ -61,9 +80,10 @@ impl FileStore {
         let unusable = |problem: String| Unusable {
             path: path.display().to_string(),
             problem,
-            hint: "restore the file from a backup, or start once with `lbd --reset-state`: it keeps \
+            hint:
+                "restore the file from a backup, or start once with `lbd --reset-state`: it keeps \
                    this file aside and begins from the config file"
-                .into(),
+                    .into(),
         };
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -73,8 +93,8 @@ impl FileStore {
                 return Err(Unusable { hint, ..unusable(format!("cannot be read: {error}")) });
             }
         };
-        let state: State =
-            serde_json::from_slice(&text).map_err(|e| unusable(format!("is not a state of lbd: {e}")))?;
+        let state: State = serde_json::from_slice(&text)
+            .map_err(|e| unusable(format!("is not a state of lbd: {e}")))?;
         if state.format == FORMAT {
             Ok(Some(state))
         } else {
@@ -105,7 +125,8 @@ impl Store for FileStore {
     fn save(&mut self, state: &State) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(state)?;
         let fresh = self.folder.join(format!("{FILE}.new"));
-        let mut file = File::create(&fresh)?;
+        let mut file =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh)?;
         file.write_all(&text)?;
         file.sync_all()?;
         fs::rename(&fresh, self.path())?;
@@ -120,7 +141,8 @@ mod tests {
 
     fn state() -> State {
         let text = include_str!("../../conf/minimal.toml");
-        let settings = crate::config::check(text, &|_| Err(io::ErrorKind::NotFound.into())).unwrap();
+        let settings =
+            crate::config::check(text, &|_| Err(io::ErrorKind::NotFound.into())).unwrap();
         State::new(&settings)
     }
 
@@ -131,6 +153,17 @@ mod tests {
         assert_eq!(store.load().unwrap(), None);
         store.save(&state()).unwrap();
         assert_eq!(store.load().unwrap(), Some(state()));
+    }
+
+    #[test]
+    fn two_cannot_share_a_folder_and_strangers_cannot_read() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = FileStore::new(folder.path()).unwrap();
+        store.save(&state()).unwrap();
+        assert!(FileStore::new(folder.path()).unwrap_err().to_string().contains("another lbd"));
+        let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

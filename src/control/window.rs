@@ -48,7 +48,10 @@ impl Totals {
             (None, Some(_)) => None,
         };
         let mut blames = self.blames;
-        blames.iter_mut().zip(earlier.blames).for_each(|(now, then)| *now = now.saturating_sub(then));
+        blames
+            .iter_mut()
+            .zip(earlier.blames)
+            .for_each(|(now, then)| *now = now.saturating_sub(then));
         Self { finished: self.finished.saturating_sub(earlier.finished), blames, durations }
     }
 }

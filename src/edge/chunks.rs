@@ -3,7 +3,10 @@
 //! Only the framing is followed; the bytes go on as they are. CRLF ends every line, sizes are plain
 //! hexadecimal digits, and trailers are bounded.
 
-#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes are bounded by the bytes' own length"))]
+#![cfg_attr(
+    not(test),
+    expect(clippy::indexing_slicing, reason = "indexes are bounded by the bytes' own length")
+)]
 
 /// The longest chunk-size line or trailer section, in bytes.
 const LINE_MAX: u32 = 8 * 1024;
@@ -125,8 +128,20 @@ mod tests {
     #[test]
     fn broken_framing_is_refused() {
         for bad in [
-            "\r\n", "5\nhello", "5\r\nhelloX", "5\r\nhello\n", "x\r\n", " 5\r\n", "5 \r\n", "-1\r\n", "0x5\r\n",
-            "5\rX", "0\r\n\n", "0\r\nT\n", "5;\0\r\n", "ffffffffffffffffff\r\n",
+            "\r\n",
+            "5\nhello",
+            "5\r\nhelloX",
+            "5\r\nhello\n",
+            "x\r\n",
+            " 5\r\n",
+            "5 \r\n",
+            "-1\r\n",
+            "0x5\r\n",
+            "5\rX",
+            "0\r\n\n",
+            "0\r\nT\n",
+            "5;\0\r\n",
+            "ffffffffffffffffff\r\n",
         ] {
             assert_eq!(Chunks::default().follow(bad.as_bytes()), Err(Malformed), "{bad:?}");
         }

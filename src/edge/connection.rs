@@ -49,7 +49,11 @@ pub async fn serve(
 }
 
 /// Lets pingora serve one request. `None`: the connection is closed.
-async fn exchange(io: Box<EdgeIo>, full: &Arc<HttpProxy<Full>>, stop: &ShutdownWatch) -> Option<Box<EdgeIo>> {
+async fn exchange(
+    io: Box<EdgeIo>,
+    full: &Arc<HttpProxy<Full>>,
+    stop: &ShutdownWatch,
+) -> Option<Box<EdgeIo>> {
     let client = io.client().clone();
     let keepalive = client.listener.timeouts.keepalive.secs_ceil();
     let stream: Stream = io;

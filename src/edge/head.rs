@@ -4,7 +4,10 @@
 //! differently is how requests are smuggled. pingora parses the same bytes again afterwards; nothing
 //! reaches it that this module finds ambiguous.
 
-#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes are bounded by the bytes' own length"))]
+#![cfg_attr(
+    not(test),
+    expect(clippy::indexing_slicing, reason = "indexes are bounded by the bytes' own length")
+)]
 
 /// How many headers a request may have.
 pub const HEADERS_MAX: usize = 100;
@@ -84,7 +87,10 @@ fn line_ends(head: &[u8]) -> Result<(), Fault> {
             _ => true,
         };
         if !sound {
-            return Err(fault(400, "the request's head contains a control byte or a bare line end"));
+            return Err(fault(
+                400,
+                "the request's head contains a control byte or a bare line end",
+            ));
         }
     }
     Ok(())
@@ -96,8 +102,12 @@ fn framing(head: &[u8]) -> Result<Framing, Fault> {
     match request.parse(head) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(fault(400, "the request's head is malformed")),
-        Err(httparse::Error::TooManyHeaders) => return Err(fault(431, "the request has too many headers")),
-        Err(httparse::Error::Version) => return Err(fault(505, "this HTTP version is not spoken here")),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(fault(431, "the request has too many headers"));
+        }
+        Err(httparse::Error::Version) => {
+            return Err(fault(505, "this HTTP version is not spoken here"));
+        }
         Err(_) => return Err(fault(400, "the request's head is malformed")),
     }
     let newest = request.version == Some(1);
@@ -124,7 +134,11 @@ fn target<'t>(method: &str, target: &'t str) -> Result<Option<&'t str>, Fault> {
         || authority.is_some_and(|a| !a.is_empty() && is_authority(a.as_bytes()))
         || (target == "*" && method == "OPTIONS");
     let plain = target.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
-    if sound && plain { Ok(authority) } else { Err(fault(400, "the request's address is malformed")) }
+    if sound && plain {
+        Ok(authority)
+    } else {
+        Err(fault(400, "the request's address is malformed"))
+    }
 }
 
 /// A name with `_` is another spelling of one with `-` for many applications: `X_Forwarded_For` would
@@ -134,19 +148,32 @@ fn names(headers: &[httparse::Header<'_>]) -> Result<(), Fault> {
         let name = h.name.as_bytes();
         name.contains(&b'_') && name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"x_"))
     });
-    if doubtful { Err(fault(400, "a header's name begins with X_; write it with hyphens")) } else { Ok(()) }
+    if doubtful {
+        Err(fault(400, "a header's name begins with X_; write it with hyphens"))
+    } else {
+        Ok(())
+    }
 }
 
-fn values<'h>(headers: &'h [httparse::Header<'h>], name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+fn values<'h>(
+    headers: &'h [httparse::Header<'h>],
+    name: &'h str,
+) -> impl Iterator<Item = &'h [u8]> {
     headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
 }
 
-fn host(headers: &[httparse::Header<'_>], needed: bool, authority: Option<&str>) -> Result<(), Fault> {
+fn host(
+    headers: &[httparse::Header<'_>],
+    needed: bool,
+    authority: Option<&str>,
+) -> Result<(), Fault> {
     let mut hosts = values(headers, "host");
     match (hosts.next(), hosts.next()) {
         (_, Some(_)) => Err(fault(400, "the request has several Host headers")),
         (None, None) if needed => Err(fault(400, "the request has no Host header")),
-        (Some(host), None) if !is_authority(host) => Err(fault(400, "the request's Host header is malformed")),
+        (Some(host), None) if !is_authority(host) => {
+            Err(fault(400, "the request's Host header is malformed"))
+        }
         (host, None) => match authority.zip(host) {
             Some((authority, host)) if !authority.as_bytes().eq_ignore_ascii_case(host) => {
                 Err(fault(400, "the request's address and its Host header name different hosts"))
@@ -174,11 +201,16 @@ fn body(headers: &[httparse::Header<'_>], newest: bool) -> Result<Framing, Fault
     let mut lengths = values(headers, "content-length");
     let mut codings = values(headers, "transfer-encoding");
     let (length, coding) = (lengths.next(), codings.next());
-    if lengths.next().is_some() || codings.next().is_some() || (length.is_some() && coding.is_some()) {
+    if lengths.next().is_some()
+        || codings.next().is_some()
+        || (length.is_some() && coding.is_some())
+    {
         return Err(fault(400, "the request gives the length of its body twice"));
     }
     match (length, coding) {
-        (None, Some(coding)) if newest && coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
+        (None, Some(coding)) if newest && coding.eq_ignore_ascii_case(b"chunked") => {
+            Ok(Framing::Chunked)
+        }
         (None, Some(_)) => Err(fault(501, "this transfer encoding is not spoken here")),
         (Some(b"0"), None) if newest && is_websocket(headers) => Ok(Framing::Upgrade),
         (Some(length), None) => decimal(length).map(Framing::Length),
@@ -234,10 +266,11 @@ mod tests {
 
     #[test]
     fn framing_is_read() {
-        let of = |headers: &str| match judge(&format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n")) {
-            Inspected::Whole { body, .. } => body,
-            other => panic!("{headers:?} was {other:?}"),
-        };
+        let of =
+            |headers: &str| match judge(&format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n")) {
+                Inspected::Whole { body, .. } => body,
+                other => panic!("{headers:?} was {other:?}"),
+            };
         assert_eq!(of("Content-Length: 12\r\n"), Framing::Length(12));
         assert_eq!(of("Transfer-Encoding: Chunked\r\n"), Framing::Chunked);
         assert_eq!(of("Connection: upgrade\r\nUpgrade: websocket\r\n"), Framing::Upgrade);

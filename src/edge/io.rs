@@ -5,7 +5,10 @@
 //! requests are answered in order, and pingora's probe for a client that left sees only that.
 //! Writes are gathered until they are flushed. Waiting has a deadline ([`Client`]).
 
-#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "what is handed out is bounded by what was read"))]
+#![cfg_attr(
+    not(test),
+    expect(clippy::indexing_slicing, reason = "what is handed out is bounded by what was read")
+)]
 
 use std::{
     fmt,
@@ -19,8 +22,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use pingora_core::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    raw_connect::ProxyDigest,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, raw_connect::ProxyDigest,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
@@ -224,7 +227,9 @@ impl EdgeIo {
                 cx.waker().wake_by_ref();
             }
         }
-        let Some(deadline) = self.client.deadline().map(Instant::from_std) else { return Poll::Pending };
+        let Some(deadline) = self.client.deadline().map(Instant::from_std) else {
+            return Poll::Pending;
+        };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         ready!(wait_until(timer, deadline, cx));
         self.client.expire();
@@ -289,7 +294,11 @@ impl EdgeIo {
 }
 
 impl AsyncRead for EdgeIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let io = self.get_mut();
         if io.is_complete() {
             return io.poll_gone(cx);
@@ -305,7 +314,11 @@ impl AsyncRead for EdgeIo {
 }
 
 impl AsyncWrite for EdgeIo {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let io = self.get_mut();
         io.overdue = false;
         while io.output.len() + data.len() > GATHER_MAX {

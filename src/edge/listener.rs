@@ -37,11 +37,7 @@ pub struct Bound {
 ///
 /// If the address cannot be had, in particular if another process listens there: sockets of several
 /// workers share a port, so without a check of our own another lbd would silently share it too.
-pub fn bind(
-    name: &ListenerName,
-    settings: &Arc<Listener>,
-    workers: usize,
-) -> io::Result<Bound> {
+pub fn bind(name: &ListenerName, settings: &Arc<Listener>, workers: usize) -> io::Result<Bound> {
     if settings.address.port() != 0 {
         drop(open(settings.address, Sharing::Alone)?);
     }

@@ -93,12 +93,13 @@ pub fn start(listeners: &mut [Bound], common: &Common) -> io::Result<Vec<Worker>
                 .collect();
             let (finish, done) = watch::channel(false);
             let common = common.clone();
-            let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                if let Err(error) = run(index, doors, common) {
-                    tracing::error!("worker {index} cannot run: {error}");
-                }
-                finish.send_replace(true);
-            })?;
+            let thread =
+                thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                    if let Err(error) = run(index, doors, common) {
+                        tracing::error!("worker {index} cannot run: {error}");
+                    }
+                    finish.send_replace(true);
+                })?;
             Ok(Worker { thread, done })
         })
         .collect()

@@ -108,8 +108,10 @@ pub fn is_host_name(text: &str) -> bool {
             && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     let name = text.strip_suffix('.').unwrap_or(text);
-    let last_is_number =
-        name.rsplit('.').next().is_some_and(|l| !l.is_empty() && l.bytes().all(|b| b.is_ascii_digit()));
+    let last_is_number = name
+        .rsplit('.')
+        .next()
+        .is_some_and(|l| !l.is_empty() && l.bytes().all(|b| b.is_ascii_digit()));
     name.len() <= 253 && name.split('.').all(label) && !last_is_number
 }
 
@@ -119,7 +121,9 @@ mod tests {
 
     #[test]
     fn addresses_read_and_print_the_same() {
-        for text in ["127.0.0.1:9000", "[::1]:80", "app.internal:8080", "localhost:1", "unix:/run/app.sock"] {
+        for text in
+            ["127.0.0.1:9000", "[::1]:80", "app.internal:8080", "localhost:1", "unix:/run/app.sock"]
+        {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
         assert_eq!("APP:80".parse::<Address>().unwrap().to_string(), "app:80");
@@ -127,8 +131,23 @@ mod tests {
 
     #[test]
     fn what_is_not_an_address_is_refused() {
-        for text in ["", "host", "host:", ":80", "host:0", "1.2.3.4:0", "host:99999", "1.2.3:80", "a b:80",
-                     "unix:", "unix:relative", "http://a:80", "300.1.1.1:80", "::1:80", "-a:80"] {
+        for text in [
+            "",
+            "host",
+            "host:",
+            ":80",
+            "host:0",
+            "1.2.3.4:0",
+            "host:99999",
+            "1.2.3:80",
+            "a b:80",
+            "unix:",
+            "unix:relative",
+            "http://a:80",
+            "300.1.1.1:80",
+            "::1:80",
+            "-a:80",
+        ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

@@ -19,8 +19,14 @@ pub enum Blame {
 
 impl Blame {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Upstream5xx, Self::Connect, Self::Timeout, Self::Reset, Self::Protocol, Self::ClientAbort];
+    pub const ALL: [Self; 6] = [
+        Self::Upstream5xx,
+        Self::Connect,
+        Self::Timeout,
+        Self::Reset,
+        Self::Protocol,
+        Self::ClientAbort,
+    ];
 
     /// The word for it in metrics and logs.
     pub const fn as_str(self) -> &'static str {

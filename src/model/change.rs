@@ -53,7 +53,11 @@ pub struct ShareChange {
 impl SplitChange {
     /// The difference between two splits of a service.
     pub fn between(service: &ServiceName, old: &Split, new: &Split) -> Self {
-        let pools = new.iter().map(|(pool, to)| ShareChange { pool: pool.clone(), from: old.share(pool), to });
+        let pools = new.iter().map(|(pool, to)| ShareChange {
+            pool: pool.clone(),
+            from: old.share(pool),
+            to,
+        });
         Self { service: service.clone(), pools: pools.collect() }
     }
 
@@ -96,7 +100,9 @@ impl std::fmt::Display for ShareChange {
 pub fn grouped(lines: &[(ServiceName, String)]) -> Vec<String> {
     match lines {
         [] => Vec::new(),
-        [(_, first), rest @ ..] if rest.iter().all(|(_, text)| text == first) => vec![first.clone()],
+        [(_, first), rest @ ..] if rest.iter().all(|(_, text)| text == first) => {
+            vec![first.clone()]
+        }
         _ => lines.iter().map(|(service, text)| format!("{service}: {text}")).collect(),
     }
 }

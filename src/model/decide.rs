@@ -11,7 +11,10 @@
 //!
 //! Lists stand before the bucket, so that shifting weight never moves a listed user.
 
-#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot"))]
+#![cfg_attr(
+    not(test),
+    expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot")
+)]
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -41,7 +41,11 @@ pub fn differences(old: &State, new: &State) -> Vec<Difference> {
         let keys: BTreeSet<_> = before.iter().chain(&after).map(|(key, _)| key.clone()).collect();
         for key in keys {
             let of = |facets: &[(String, String)]| {
-                facets.iter().find(|(k, _)| *k == key).map(|(_, text)| text.clone()).unwrap_or_default()
+                facets
+                    .iter()
+                    .find(|(k, _)| *k == key)
+                    .map(|(_, text)| text.clone())
+                    .unwrap_or_default()
             };
             compare(Some(name), of(&before), of(&after));
         }
@@ -82,7 +86,10 @@ fn facets(service: &ServiceState) -> Vec<(String, String)> {
         ("4 maintenance".to_owned(), maintenance(service.maintenance.as_deref())),
     ];
     if let Some(ramp) = &service.ramp {
-        list.push(("2 ramp".to_owned(), format!("on the way to {} over {}", service.baseline, ramp.span)));
+        list.push((
+            "2 ramp".to_owned(),
+            format!("on the way to {} over {}", service.baseline, ramp.span),
+        ));
     }
     if let Some(revert) = &service.revert {
         list.push(("3 return".to_owned(), format!("returning to {}", split(&revert.split))));

@@ -80,7 +80,8 @@ impl<'a, H: Headers> Facts<'a, H> {
         }
         let payload = token.trim().split('.').nth(1)?.trim_end_matches('=');
         let json = URL_SAFE_NO_PAD.decode(payload).ok()?;
-        let claims: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&json).ok()?;
+        let claims: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&json).ok()?;
         match claims.get(claim)? {
             serde_json::Value::String(text) if !text.is_empty() => Some(text.clone()),
             serde_json::Value::Number(number) => Some(number.to_string()),
@@ -148,7 +149,13 @@ mod tests {
         let read = |value: &str| id(&[("authorization", value)], "", &["jwt:sub"]);
         assert_eq!(read(&token(r#"{"sub":"ada"}"#)).as_deref(), Some("ada"));
         assert_eq!(read(&token(r#"{"sub":42}"#)).as_deref(), Some("42"));
-        for bad in [&token(r#"{"sub":null}"#), &token("[]"), "Bearer x", "Basic e30.e30.e30", "Bearer a.!!.c"] {
+        for bad in [
+            &token(r#"{"sub":null}"#),
+            &token("[]"),
+            "Bearer x",
+            "Basic e30.e30.e30",
+            "Bearer a.!!.c",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

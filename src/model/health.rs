@@ -9,7 +9,18 @@ use super::units::{Millis, Moment};
 
 /// What the operator wants of an endpoint.
 #[derive(
-    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Deserialize,
+    Eq,
+    Hash,
+    JsonSchema,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    Serialize,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum AdminState {
@@ -105,7 +116,8 @@ impl Health {
     /// Lets the endpoint back in if its time is served. True if that changed anything.
     pub fn release(&mut self, now: Moment) -> bool {
         // A clock that was set back must not keep it out for longer than was said.
-        let served = self.suspended.is_some_and(|(until, span)| until <= now || until.since(now) > span);
+        let served =
+            self.suspended.is_some_and(|(until, span)| until <= now || until.since(now) > span);
         if served {
             self.suspended = None;
         }
@@ -187,7 +199,10 @@ mod tests {
         health.suspend(Moment(1_000), Millis(500));
         assert_eq!(Standing::of(AdminState::Ready, &health, false), Standing::Suspended);
         assert!(!health.release(Moment(1_499)));
-        assert!(health.clone().release(Moment(100)), "the clock was set back by more than the span");
+        assert!(
+            health.clone().release(Moment(100)),
+            "the clock was set back by more than the span"
+        );
         assert!(health.release(Moment(1_500)));
         assert_eq!(Standing::of(AdminState::Ready, &health, false), Standing::Up);
     }

@@ -57,7 +57,11 @@ impl ServiceState {
             revert: self.revert.clone().filter(|r| keeps(&r.split)),
             ramp: self.ramp.clone().filter(|r| keeps(&r.from)),
             split: kept.unwrap_or_else(|| file.split.clone()).settled(Some(&self.split), baseline),
-            endpoints: file.endpoints.keys().map(|pool| (pool.clone(), self.merged_pool(pool, &file))).collect(),
+            endpoints: file
+                .endpoints
+                .keys()
+                .map(|pool| (pool.clone(), self.merged_pool(pool, &file)))
+                .collect(),
             maintenance: self.maintenance.clone(),
             file,
         }
@@ -79,15 +83,20 @@ impl ServiceState {
         let list = |of: &FileState| of.endpoints.get(pool).cloned().unwrap_or_default();
         let (before, after) = (list(&self.file), list(file));
         let runtime = self.endpoints.get(pool).cloned().unwrap_or_default();
-        let find = |in_: &[EndpointState], e: &EndpointState| in_.iter().find(|f| f.address == e.address).cloned();
+        let find = |in_: &[EndpointState], e: &EndpointState| {
+            in_.iter().find(|f| f.address == e.address).cloned()
+        };
         let kept = runtime.iter().filter_map(|e| match (find(&before, e), find(&after, e)) {
             (Some(_), None) => None,
-            (Some(old), Some(new)) if old.weight != new.weight => Some(EndpointState { weight: new.weight, ..e.clone() }),
+            (Some(old), Some(new)) if old.weight != new.weight => {
+                Some(EndpointState { weight: new.weight, ..e.clone() })
+            }
             // Added here first and written into the file later: the file's weight is a new word.
             (None, Some(new)) => Some(EndpointState { weight: new.weight, ..e.clone() }),
             (Some(_), Some(_)) | (None, None) => Some(e.clone()),
         });
-        let added = after.iter().filter(|e| find(&before, e).is_none() && find(&runtime, e).is_none());
+        let added =
+            after.iter().filter(|e| find(&before, e).is_none() && find(&runtime, e).is_none());
         kept.chain(added.cloned()).collect()
     }
 }

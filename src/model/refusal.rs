@@ -119,7 +119,9 @@ impl Refusal {
             Self::AmbiguousService { .. } => "name one with --service",
             Self::StaleRevision { .. } => "read `lbctl status` and decide again",
             Self::Senseless { hint, .. } => hint,
-            Self::NotWritten(_) => "free space or mend the permissions of admin.state_dir, then repeat",
+            Self::NotWritten(_) => {
+                "free space or mend the permissions of admin.state_dir, then repeat"
+            }
             Self::BadConfig(_) => "mend the file and reload; what ran before still runs",
         }
     }

@@ -43,7 +43,12 @@ impl Routes {
     /// # Errors
     ///
     /// Each host and path that another service has already; those are not added.
-    pub fn add(&mut self, service: usize, hosts: &[String], paths: &[String]) -> Result<(), Vec<Conflict>> {
+    pub fn add(
+        &mut self,
+        service: usize,
+        hosts: &[String],
+        paths: &[String],
+    ) -> Result<(), Vec<Conflict>> {
         let any_host = [String::from("*")];
         let hosts = if hosts.is_empty() { &any_host[..] } else { hosts };
         let all_paths = [String::from("/")];
@@ -137,8 +142,9 @@ impl Paths {
     /// A prefix covers whole segments: `/api` covers `/api` and `/api/x`, not `/apix`.
     fn find(&self, path: &str) -> Option<usize> {
         let covers = |prefix: &str| {
-            path.strip_prefix(prefix)
-                .is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/'))
+            path.strip_prefix(prefix).is_some_and(|rest| {
+                rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/')
+            })
         };
         self.0.iter().find(|(prefix, _)| covers(prefix)).map(|(_, service)| *service)
     }
@@ -159,7 +165,12 @@ mod tests {
 
     #[test]
     fn the_most_specific_host_wins() {
-        let r = routes(&[(&[], &[]), (&["*.example.com"], &[]), (&["www.example.com"], &[]), (&["*.a.example.com"], &[])]);
+        let r = routes(&[
+            (&[], &[]),
+            (&["*.example.com"], &[]),
+            (&["www.example.com"], &[]),
+            (&["*.a.example.com"], &[]),
+        ]);
         assert_eq!(r.find("www.example.com", "/"), Ok(2));
         assert_eq!(r.find("WWW.Example.COM.", "/"), Ok(2));
         assert_eq!(r.find("x.example.com", "/"), Ok(1));
@@ -171,9 +182,20 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_wins_and_covers_whole_segments() {
-        let r = routes(&[(&["a"], &["/"]), (&["a"], &["/api", "/static/"]), (&["a"], &["/api/v2"])]);
-        for (path, service) in [("/", 0), ("/apix", 0), ("/api", 1), ("/api/", 1), ("/api/v1", 1),
-                                ("/api/v2", 2), ("/api/v2/x", 2), ("/api/v22", 1), ("/static/x", 1), ("/static", 0)] {
+        let r =
+            routes(&[(&["a"], &["/"]), (&["a"], &["/api", "/static/"]), (&["a"], &["/api/v2"])]);
+        for (path, service) in [
+            ("/", 0),
+            ("/apix", 0),
+            ("/api", 1),
+            ("/api/", 1),
+            ("/api/v1", 1),
+            ("/api/v2", 2),
+            ("/api/v2/x", 2),
+            ("/api/v22", 1),
+            ("/static/x", 1),
+            ("/static", 0),
+        ] {
             assert_eq!(r.find("a", path), Ok(service), "{path}");
         }
     }
@@ -181,7 +203,9 @@ mod tests {
     #[test]
     fn a_prefix_cannot_be_got_around_by_spelling() {
         let r = routes(&[(&["a"], &["/"]), (&["a"], &["/admin"])]);
-        for path in ["/x/../admin", "//admin", "/%61dmin", "/x/%2e%2e/admin/", "/./admin", "/admin/x/.."] {
+        for path in
+            ["/x/../admin", "//admin", "/%61dmin", "/x/%2e%2e/admin/", "/./admin", "/admin/x/.."]
+        {
             assert_eq!(r.find("a", path), Ok(1), "{path}");
         }
         for path in ["/admin/..", "/x%2Fadmin", "/../x", "/%", "/..", "//"] {

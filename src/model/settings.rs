@@ -185,7 +185,12 @@ impl Service {
     ///
     /// `None` if the weights do not sum to the whole, which the config check rules out.
     pub fn split(&self) -> Option<Split> {
-        self.pool.iter().map(|(name, pool)| (name.clone(), pool.weight)).collect::<Vec<_>>().try_into().ok()
+        self.pool
+            .iter()
+            .map(|(name, pool)| (name.clone(), pool.weight))
+            .collect::<Vec<_>>()
+            .try_into()
+            .ok()
     }
 }
 
@@ -224,7 +229,9 @@ pub enum IdSource {
 
 /// A text that is no source of user ids.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("`{0}` is not a source of user ids; write header:NAME, cookie:NAME, query:NAME, jwt:CLAIM or client-ip")]
+#[error(
+    "`{0}` is not a source of user ids; write header:NAME, cookie:NAME, query:NAME, jwt:CLAIM or client-ip"
+)]
 pub struct NotAnIdSource(pub String);
 
 impl FromStr for IdSource {

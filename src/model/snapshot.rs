@@ -1,6 +1,9 @@
 //! The published state: everything a worker needs to decide, immutable, one value.
 
-#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot"))]
+#![cfg_attr(
+    not(test),
+    expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot")
+)]
 
 use std::sync::Arc;
 
@@ -122,7 +125,12 @@ impl Pool {
 
     /// Picks the `turn`-th endpoint of standing `standing` that `usable` admits, each as many turns
     /// in a row of turns as its weight says.
-    pub fn turn(&self, standing: Standing, turn: u64, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    pub fn turn(
+        &self,
+        standing: Standing,
+        turn: u64,
+        usable: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         let fit = |n: usize| self.endpoints[n].standing == standing && usable(n);
         let total = u64::from(self.total_weight(fit));
         if total == 0 { None } else { self.at_weight((turn % total) as u32, fit) }
@@ -134,7 +142,12 @@ impl Pool {
     }
 
     fn total_weight(&self, fit: impl Fn(usize) -> bool) -> u32 {
-        self.endpoints.iter().enumerate().filter(|(n, _)| fit(*n)).map(|(_, e)| u32::from(e.weight)).sum()
+        self.endpoints
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| fit(*n))
+            .map(|(_, e)| u32::from(e.weight))
+            .sum()
     }
 
     fn at_weight(&self, mut at: u32, fit: impl Fn(usize) -> bool) -> Option<usize> {
@@ -199,6 +212,9 @@ mod tests {
         let turns: Vec<_> = (0..8).map(|t| p.turn(Standing::Up, t, |_| true).unwrap()).collect();
         assert_eq!(turns, [0, 0, 0, 1, 0, 0, 0, 1]);
         // Three times the load for three times the weight is the same load.
-        assert_eq!(p.pick(Standing::Up, Draw(0), |_| true, |n| if n == 0 { 2 } else { 1 }), Some(0));
+        assert_eq!(
+            p.pick(Standing::Up, Draw(0), |_| true, |n| if n == 0 { 2 } else { 1 }),
+            Some(0)
+        );
     }
 }

@@ -1,6 +1,9 @@
 //! The shares of a service's pools. They always sum to the whole.
 
-#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes run over the same shares"))]
+#![cfg_attr(
+    not(test),
+    expect(clippy::indexing_slicing, reason = "indexes run over the same shares")
+)]
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +35,11 @@ impl TryFrom<Vec<(PoolName, Share)>> for Split {
 
     fn try_from(shares: Vec<(PoolName, Share)>) -> Result<Self, NotASplit> {
         let sum = shares.iter().map(|(_, share)| u32::from(share.basis_points())).sum();
-        if sum == u32::from(Share::WHOLE.basis_points()) { Ok(Self(shares)) } else { Err(NotASplit { sum }) }
+        if sum == u32::from(Share::WHOLE.basis_points()) {
+            Ok(Self(shares))
+        } else {
+            Err(NotASplit { sum })
+        }
     }
 }
 
@@ -74,7 +81,12 @@ impl Split {
     ///
     /// [`Refusal::UnknownPool`] if the split has no such pool; [`Refusal::NowhereElse`] if it is not
     /// clear which pool takes the rest.
-    pub fn with_share(&self, pool: &PoolName, share: Share, baseline: &PoolName) -> Result<Self, Refusal> {
+    pub fn with_share(
+        &self,
+        pool: &PoolName,
+        share: Share,
+        baseline: &PoolName,
+    ) -> Result<Self, Refusal> {
         if !self.has(pool) {
             return Err(Refusal::UnknownPool(pool.clone()));
         }
@@ -82,7 +94,8 @@ impl Split {
         let shares = if pool == baseline {
             self.spread(&others, share.rest())
         } else {
-            let candidates: Vec<&PoolName> = others.iter().copied().filter(|p| *p != baseline).collect();
+            let candidates: Vec<&PoolName> =
+                others.iter().copied().filter(|p| *p != baseline).collect();
             let held: u32 = self.sum(&candidates);
             let fits = held <= u32::from(share.rest().basis_points());
             let kept: Vec<(PoolName, Share)> = if fits {
@@ -94,7 +107,8 @@ impl Split {
             Some([kept, vec![(baseline.clone(), taken.rest())]].concat())
         }
         .ok_or_else(|| Refusal::NowhereElse { pool: pool.clone(), rest: share.rest() })?;
-        let of = |p: &PoolName| shares.iter().find(|(q, _)| q == p).map_or(Share::NONE, |(_, s)| *s);
+        let of =
+            |p: &PoolName| shares.iter().find(|(q, _)| q == p).map_or(Share::NONE, |(_, s)| *s);
         let next = self.iter().map(|(p, _)| (p.clone(), if p == pool { share } else { of(p) }));
         Ok(Self(next.collect()).settled(Some(self), baseline))
     }
@@ -106,7 +120,8 @@ impl Split {
     pub fn settled(mut self, before: Option<&Self>, baseline: &PoolName) -> Self {
         let place = |pool: &PoolName| before.and_then(|b| b.0.iter().position(|(p, _)| p == pool));
         self.0.sort_by_key(|(pool, _)| place(pool).unwrap_or(usize::MAX));
-        let candidates: Vec<usize> = (0..self.0.len()).filter(|n| self.0[*n].0 != *baseline).collect();
+        let candidates: Vec<usize> =
+            (0..self.0.len()).filter(|n| self.0[*n].0 != *baseline).collect();
         for (rank, at) in candidates.iter().enumerate() {
             let (pool, share) = &self.0[*at];
             let rises = before.is_none_or(|b| b.share(pool) == Share::NONE) && *share > Share::NONE;
@@ -136,7 +151,8 @@ impl Split {
             return None;
         }
         let part = |p: &PoolName| {
-            let part = u32::from(self.share(p).basis_points()) * u32::from(rest.basis_points()) / held;
+            let part =
+                u32::from(self.share(p).basis_points()) * u32::from(rest.basis_points()) / held;
             Share::from_basis_points(part as u16)
         };
         let mut shares: Vec<_> = pools.iter().map(|p| ((*p).clone(), part(p))).collect();
@@ -168,8 +184,12 @@ impl Split {
         let mut shares: Vec<_> =
             to.iter().map(|(p, share)| (p.clone(), between(self.share(p), share))).collect();
         let largest = to.0.iter().enumerate().max_by_key(|(_, (_, s))| *s).map_or(0, |(i, _)| i);
-        let others: u16 =
-            shares.iter().enumerate().filter(|(i, _)| *i != largest).map(|(_, (_, s))| s.basis_points()).sum();
+        let others: u16 = shares
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != largest)
+            .map(|(_, (_, s))| s.basis_points())
+            .sum();
         if let Some((_, share)) = shares.get_mut(largest) {
             *share = Share::from_basis_points(others).rest();
         }

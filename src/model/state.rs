@@ -125,7 +125,9 @@ impl State {
         Self {
             format: FORMAT,
             revision: Revision(1),
-            services: services.map(|(name, s)| (name.clone(), Arc::new(ServiceState::new(s, None)))).collect(),
+            services: services
+                .map(|(name, s)| (name.clone(), Arc::new(ServiceState::new(s, None))))
+                .collect(),
             maintenance: None,
             cohorts: Cohorts::default(),
         }

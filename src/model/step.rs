@@ -152,7 +152,10 @@ impl Model {
             revision: self.state.revision,
             salt: self.settings.bucketing.salt.clone(),
             routes: self.routes.clone(),
-            services: self.services().map(|(settings, name, s)| Arc::new(self.service(settings, name, s))).collect(),
+            services: self
+                .services()
+                .map(|(settings, name, s)| Arc::new(self.service(settings, name, s)))
+                .collect(),
             always_allow: self.settings.maintenance.allow.clone().into(),
         }
     }
@@ -205,7 +208,8 @@ impl Model {
         match (address, address.fixed_target()) {
             (_, Some(target)) => vec![target],
             (Address::Host { host, port }, None) => {
-                let known = self.resolved.get(host).map(|r| r.addresses.as_slice()).unwrap_or_default();
+                let known =
+                    self.resolved.get(host).map(|r| r.addresses.as_slice()).unwrap_or_default();
                 known.iter().map(|ip| Target::Tcp((*ip, *port).into())).collect()
             }
             (Address::Ip(_) | Address::Unix(_), None) => Vec::new(),
@@ -214,7 +218,8 @@ impl Model {
 
     /// How fit an endpoint is to serve.
     pub fn standing(&self, key: &EndpointKey, endpoint: &EndpointState) -> Standing {
-        let probing = self.settings.service.get(&key.service).is_some_and(|s| s.health.probe.is_some());
+        let probing =
+            self.settings.service.get(&key.service).is_some_and(|s| s.health.probe.is_some());
         let health = self.health.get(key);
         let nothing = Health::default();
         Standing::of(endpoint.admin, health.unwrap_or(&nothing), probing)
@@ -223,13 +228,17 @@ impl Model {
     fn order(&self, now: Moment, order: Order) -> Result<Step, Refusal> {
         let current = self.state.revision;
         match order.if_revision {
-            Some(asked) if asked != current => return Err(Refusal::StaleRevision { asked, current }),
+            Some(asked) if asked != current => {
+                return Err(Refusal::StaleRevision { asked, current });
+            }
             Some(_) | None => {}
         }
         match &order.command {
             Command::Weight(weight) => self.set_weight(now, &order, weight),
             Command::Rollback(rollback) => self.roll_back(now, &order, rollback),
-            Command::MaintenanceOn(services, terms) => self.maintenance_on(now, &order, services, terms),
+            Command::MaintenanceOn(services, terms) => {
+                self.maintenance_on(now, &order, services, terms)
+            }
             Command::MaintenanceOff(services) => self.maintenance_off(now, &order, services),
             Command::Endpoint(change) => self.change_endpoint(now, &order, change),
             Command::Cohort(change) => self.change_cohort(now, &order, change),
@@ -257,7 +266,13 @@ impl Model {
 
     /// A step to `state`, with its revision, the splits that changed, and one event whose words are
     /// still to come.
-    pub(super) fn step(&self, now: Moment, state: State, actor: &Actor, reason: Option<String>) -> Step {
+    pub(super) fn step(
+        &self,
+        now: Moment,
+        state: State,
+        actor: &Actor,
+        reason: Option<String>,
+    ) -> Step {
         let differences = differences(&self.state, &state);
         let (before, after) = lines(&differences);
         let mut services: Vec<_> = differences.into_iter().filter_map(|d| d.service).collect();
@@ -297,8 +312,15 @@ impl Model {
         })
     }
 
-    fn probed(&mut self, now: Moment, key: EndpointKey, result: &Result<(), Arc<str>>) -> (bool, Vec<Event>) {
-        let Some(probe) = self.settings.service.get(&key.service).and_then(|s| s.health.probe.as_ref()) else {
+    fn probed(
+        &mut self,
+        now: Moment,
+        key: EndpointKey,
+        result: &Result<(), Arc<str>>,
+    ) -> (bool, Vec<Event>) {
+        let Some(probe) =
+            self.settings.service.get(&key.service).and_then(|s| s.health.probe.as_ref())
+        else {
             return (false, Vec::new());
         };
         if self.endpoint(&key).is_none() {
@@ -310,14 +332,18 @@ impl Model {
         }
         let (severity, text) = match (health.probed, result) {
             (Probed::Down, Err(why)) => (Severity::Warning, format!("is down: {why}")),
-            (Probed::Up | Probed::Unknown | Probed::Down, _) => (Severity::Info, "is up".to_owned()),
+            (Probed::Up | Probed::Unknown | Probed::Down, _) => {
+                (Severity::Info, "is up".to_owned())
+            }
         };
         (true, vec![self.endpoint_event(now, &key, severity, &text)])
     }
 
     fn failing(&mut self, now: Moment, key: EndpointKey) -> (bool, Vec<Event>) {
         let passive = self.settings.service.get(&key.service).and_then(|s| s.health.passive);
-        let Some(passive) = passive.filter(|_| self.endpoint(&key).is_some()) else { return (false, Vec::new()) };
+        let Some(passive) = passive.filter(|_| self.endpoint(&key).is_some()) else {
+            return (false, Vec::new());
+        };
         let health = self.health.entry(key.clone()).or_default();
         if health.suspended.is_some() {
             return (false, Vec::new());
@@ -327,7 +353,13 @@ impl Model {
         (true, vec![self.endpoint_event(now, &key, Severity::Warning, &text)])
     }
 
-    fn endpoint_event(&self, now: Moment, key: &EndpointKey, severity: Severity, text: &str) -> Event {
+    fn endpoint_event(
+        &self,
+        now: Moment,
+        key: &EndpointKey,
+        severity: Severity,
+        text: &str,
+    ) -> Event {
         Event {
             time: now,
             kind: "endpoint".into(),
@@ -361,14 +393,21 @@ impl Model {
         }
     }
 
-    fn services(&self) -> impl Iterator<Item = (&Arc<settings::Service>, &ServiceName, &ServiceState)> {
+    fn services(
+        &self,
+    ) -> impl Iterator<Item = (&Arc<settings::Service>, &ServiceName, &ServiceState)> {
         // Both maps have the same keys in the same order; the routes' indexes rely on it.
         self.settings.service.iter().filter_map(|(name, settings)| {
             self.state.services.get(name).map(|state| (settings, name, state.as_ref()))
         })
     }
 
-    fn service(&self, settings: &Arc<settings::Service>, name: &ServiceName, s: &ServiceState) -> Service {
+    fn service(
+        &self,
+        settings: &Arc<settings::Service>,
+        name: &ServiceName,
+        s: &ServiceState,
+    ) -> Service {
         let shares: Vec<Share> = s.split.iter().map(|(_, share)| share).collect();
         let baseline = s.split.iter().position(|(pool, _)| *pool == s.baseline).unwrap_or_default();
         Service {

@@ -61,7 +61,9 @@ impl fmt::Display for Share {
 
 /// A text that is not a percentage between 0 and 100 with at most two decimals.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("`{0}` is not a percentage; write a number from 0 to 100 with at most two decimals, as in 25% or 0.5%")]
+#[error(
+    "`{0}` is not a percentage; write a number from 0 to 100 with at most two decimals, as in 25% or 0.5%"
+)]
 pub struct NotAShare(pub String);
 
 impl FromStr for Share {
@@ -134,7 +136,18 @@ impl FromStr for Millis {
 
 /// A moment: milliseconds since the Unix epoch, by the wall clock.
 #[derive(
-    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Deserialize,
+    Eq,
+    Hash,
+    JsonSchema,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    Serialize,
 )]
 #[serde(transparent)]
 pub struct Moment(pub u64);
@@ -153,7 +166,18 @@ impl Moment {
 
 /// The number of the state in force. Every change makes a new one.
 #[derive(
-    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Deserialize,
+    Eq,
+    Hash,
+    JsonSchema,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    Serialize,
 )]
 #[serde(transparent)]
 pub struct Revision(pub u64);
@@ -173,7 +197,9 @@ impl fmt::Display for Revision {
 
 /// A text that cannot name a service, pool or listener.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("`{0}` is not a name; use up to 63 letters, digits, `-` and `_`, beginning with a letter or digit")]
+#[error(
+    "`{0}` is not a name; use up to 63 letters, digits, `-` and `_`, beginning with a letter or digit"
+)]
 pub struct NotAName(pub String);
 
 fn checked_name(text: &str) -> Result<Arc<str>, NotAName> {
@@ -294,7 +320,23 @@ mod tests {
 
     #[test]
     fn what_is_not_a_percentage_is_refused() {
-        for text in ["", "%", "101", "100.01", "655.36", "656", "700", "999", "-1", "1,5%", "abc", "0.123", "1e2", ".5", "99999999999"] {
+        for text in [
+            "",
+            "%",
+            "101",
+            "100.01",
+            "655.36",
+            "656",
+            "700",
+            "999",
+            "-1",
+            "1,5%",
+            "abc",
+            "0.123",
+            "1e2",
+            ".5",
+            "99999999999",
+        ] {
             assert!(text.parse::<Share>().is_err(), "{text}");
         }
     }

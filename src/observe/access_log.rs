@@ -10,10 +10,11 @@ use std::{
     io::{self, Write},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -24,6 +25,9 @@ use crate::model::settings::{AccessLog, LogFormat};
 const GATHER: usize = 16 * 1024;
 /// How many such pieces may wait for the writer.
 const WAITING_MAX: usize = 1024;
+
+/// How long a stopping process waits for the writer.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// One request in the log.
 #[derive(Clone, Debug, Serialize)]
@@ -123,7 +127,6 @@ pub struct Sink {
 #[derive(Debug)]
 enum Order {
     Lines(Box<str>, Vec<u8>),
-    Reopen,
     Flush(SyncSender<()>),
 }
 
@@ -144,10 +147,11 @@ impl Buffers {
     /// Adds a line for a log. Only the owning worker calls this, so the lock is never contended.
     pub fn write(&self, sink: &Arc<Sink>, line: &Line<'_>) {
         let mut buffers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = buffers.iter().position(|(known, _)| Arc::ptr_eq(known, sink)).unwrap_or_else(|| {
-            buffers.push((sink.clone(), Vec::with_capacity(2 * GATHER)));
-            buffers.len() - 1
-        });
+        let at =
+            buffers.iter().position(|(known, _)| Arc::ptr_eq(known, sink)).unwrap_or_else(|| {
+                buffers.push((sink.clone(), Vec::with_capacity(2 * GATHER)));
+                buffers.len() - 1
+            });
         let Some((_, lines)) = buffers.get_mut(at) else { return };
         let before = lines.len();
         if line.write(sink.log.format, lines).is_err() {
@@ -175,6 +179,8 @@ impl Buffers {
 pub struct Writer {
     queue: SyncSender<Order>,
     lost: Arc<AtomicU64>,
+    /// Set to have the files opened anew.
+    stale: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -186,9 +192,11 @@ impl Writer {
     pub fn start() -> io::Result<Self> {
         let (queue, orders) = sync_channel(WAITING_MAX);
         let lost = Arc::new(AtomicU64::new(0));
-        let lost_there = lost.clone();
-        thread::Builder::new().name("access-log".into()).spawn(move || run(&orders, &lost_there))?;
-        Ok(Self { queue, lost })
+        let stale = Arc::new(AtomicBool::new(false));
+        let (lost_there, stale_there) = (lost.clone(), stale.clone());
+        let run = move || run(&orders, &lost_there, &stale_there);
+        thread::Builder::new().name("access-log".into()).spawn(run)?;
+        Ok(Self { queue, lost, stale })
     }
 
     /// The way to a log.
@@ -198,16 +206,15 @@ impl Writer {
 
     /// Opens all files anew, after rotation.
     pub fn reopen(&self) {
-        // The thread lives as long as the process; a full queue only delays.
-        let _ = self.queue.send(Order::Reopen);
+        self.stale.store(true, Relaxed);
     }
 
-    /// Waits until everything handed on so far is written.
+    /// Waits until everything handed on so far is written, but a second at most: a reader of the log
+    /// that reads no more must not keep the process.
     pub fn flush(&self) {
         let (done, wait) = sync_channel(1);
-        if self.queue.send(Order::Flush(done)).is_ok() {
-            // The thread answers or has ended; both end the wait.
-            let _ = wait.recv();
+        if self.queue.try_send(Order::Flush(done)).is_ok() {
+            let _ = wait.recv_timeout(FLUSH_MAX);
         }
     }
 
@@ -217,10 +224,13 @@ impl Writer {
     }
 }
 
-fn run(orders: &Receiver<Order>, lost: &AtomicU64) {
+fn run(orders: &Receiver<Order>, lost: &AtomicU64, stale: &AtomicBool) {
     let mut files: HashMap<Box<str>, File> = HashMap::new();
     let mut complained = false;
     for order in orders {
+        if stale.swap(false, Relaxed) {
+            files.clear();
+        }
         match order {
             Order::Lines(target, lines) => match write(&mut files, &target, &lines) {
                 Ok(()) => complained = false,
@@ -228,12 +238,13 @@ fn run(orders: &Receiver<Order>, lost: &AtomicU64) {
                     files.remove(&target);
                     lost.fetch_add(lines.iter().filter(|b| **b == b'\n').count() as u64, Relaxed);
                     if !complained {
-                        tracing::error!("access log {target}: {error}; lines are lost until this is mended");
+                        tracing::error!(
+                            "access log {target}: {error}; lines are lost until this is mended"
+                        );
                         complained = true;
                     }
                 }
             },
-            Order::Reopen => files.clear(),
             // Nobody waits any more if this fails.
             Order::Flush(done) => drop(done.send(())),
         }
@@ -290,7 +301,8 @@ mod tests {
     fn lines_have_both_forms() {
         let mut text = Vec::new();
         line().write(LogFormat::Combined, &mut text).unwrap();
-        let combined = r#"192.0.2.1 - - [02/Jan/2026:03:04:05 +0000] "GET /x\"y HTTP/1.1" 200 5 "-" "curl""#;
+        let combined =
+            r#"192.0.2.1 - - [02/Jan/2026:03:04:05 +0000] "GET /x\"y HTTP/1.1" 200 5 "-" "curl""#;
         assert_eq!(String::from_utf8(text).unwrap(), format!("{combined}\n"));
         let mut text = Vec::new();
         line().write(LogFormat::Json, &mut text).unwrap();
@@ -320,7 +332,8 @@ mod tests {
     #[test]
     fn a_log_that_cannot_be_written_loses_lines_and_counts_them() {
         let writer = Writer::start().unwrap();
-        let sink = writer.sink(&AccessLog { target: "/nonexistent/x".into(), format: LogFormat::Json });
+        let sink =
+            writer.sink(&AccessLog { target: "/nonexistent/x".into(), format: LogFormat::Json });
         let buffers = Buffers::default();
         buffers.write(&sink, &line());
         buffers.flush();

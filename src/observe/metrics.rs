@@ -66,12 +66,16 @@ impl Metric {
     const fn spec(self) -> (&'static str, MetricType, &'static str) {
         use MetricType::{COUNTER, GAUGE, HISTOGRAM};
         match self {
-            Self::Requests => {
-                ("lbd_requests_total", COUNTER, "Requests by status; pool `-` is what lbd answered itself.")
-            }
-            Self::RequestFailures => {
-                ("lbd_request_failures_total", COUNTER, "Failed requests by blame, once for each request.")
-            }
+            Self::Requests => (
+                "lbd_requests_total",
+                COUNTER,
+                "Requests by status; pool `-` is what lbd answered itself.",
+            ),
+            Self::RequestFailures => (
+                "lbd_request_failures_total",
+                COUNTER,
+                "Failed requests by blame, once for each request.",
+            ),
             Self::RequestDuration => (
                 "lbd_request_duration_seconds",
                 HISTOGRAM,
@@ -82,21 +86,35 @@ impl Metric {
                 HISTOGRAM,
                 "From the request's head to the response's head.",
             ),
-            Self::RequestsInFlight => ("lbd_requests_in_flight", GAUGE, "Requests that are running at endpoints."),
-            Self::ShareRatio => ("lbd_share_ratio", GAUGE, "The part of the traffic that was set, 0 to 1."),
-            Self::ObservedShareRatio => {
-                ("lbd_observed_share_ratio", GAUGE, "The part of the requests of the last 10 s, 0 to 1.")
+            Self::RequestsInFlight => {
+                ("lbd_requests_in_flight", GAUGE, "Requests that are running at endpoints.")
             }
+            Self::ShareRatio => {
+                ("lbd_share_ratio", GAUGE, "The part of the traffic that was set, 0 to 1.")
+            }
+            Self::ObservedShareRatio => (
+                "lbd_observed_share_ratio",
+                GAUGE,
+                "The part of the requests of the last 10 s, 0 to 1.",
+            ),
             Self::EndpointUp => ("lbd_endpoint_up", GAUGE, "1 if the endpoint is fit to serve."),
             Self::Retries => ("lbd_retries_total", COUNTER, "Further attempts after a failed one."),
-            Self::Failovers => {
-                ("lbd_failovers_total", COUNTER, "Requests served for a pool that had no usable endpoint.")
+            Self::Failovers => (
+                "lbd_failovers_total",
+                COUNTER,
+                "Requests served for a pool that had no usable endpoint.",
+            ),
+            Self::Maintenance => {
+                ("lbd_maintenance", GAUGE, "1 while the service is in maintenance.")
             }
-            Self::Maintenance => ("lbd_maintenance", GAUGE, "1 while the service is in maintenance."),
             Self::Revision => ("lbd_revision", GAUGE, "The revision in force."),
             Self::Connections => ("lbd_connections", GAUGE, "Open client connections."),
-            Self::ConfigReloads => ("lbd_config_reloads_total", COUNTER, "Config reloads by result."),
-            Self::AccessLogLost => ("lbd_access_log_lost_total", COUNTER, "Access log lines that were lost."),
+            Self::ConfigReloads => {
+                ("lbd_config_reloads_total", COUNTER, "Config reloads by result.")
+            }
+            Self::AccessLogLost => {
+                ("lbd_access_log_lost_total", COUNTER, "Access log lines that were lost.")
+            }
         }
     }
 
@@ -234,8 +252,16 @@ mod tests {
         counts.buckets[bucket_of(5_000)] = 1;
         counts.sum = 8_000;
         let mut exposition = Exposition::default();
-        exposition.add(Metric::Requests, &[("service", "a\"b"), ("pool", "green"), ("code", "200")], 4.0);
-        exposition.add_histogram(Metric::RequestDuration, &[("service", "a"), ("pool", "green")], &counts);
+        exposition.add(
+            Metric::Requests,
+            &[("service", "a\"b"), ("pool", "green"), ("code", "200")],
+            4.0,
+        );
+        exposition.add_histogram(
+            Metric::RequestDuration,
+            &[("service", "a"), ("pool", "green")],
+            &counts,
+        );
         let text = exposition.text();
         for line in [
             "# TYPE lbd_requests_total counter",

@@ -1,6 +1,9 @@
 //! Chooses the endpoint for an attempt: in the pool that was decided on, or in one that steps in.
 
-#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot"))]
+#![cfg_attr(
+    not(test),
+    expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot")
+)]
 
 use crate::{
     model::{Draw, health::Standing, settings::Balance, snapshot},
@@ -42,7 +45,13 @@ impl Field<'_> {
     ///
     /// Pools are asked in their order; endpoints that are suspended only when no pool has a better
     /// one; those that failed this request never; each pool gets `attempts` attempts.
-    pub fn choose(&self, pool: usize, tried: &Tried, attempts: usize, draw: Draw) -> Option<Choice> {
+    pub fn choose(
+        &self,
+        pool: usize,
+        tried: &Tried,
+        attempts: usize,
+        draw: Draw,
+    ) -> Option<Choice> {
         [Standing::Unproven, Standing::Suspended].into_iter().find_map(|worst| {
             self.service.candidates(pool).find_map(|pool| {
                 let spent = tried.failed.iter().filter(|c| c.pool == pool).count() >= attempts;
@@ -144,7 +153,8 @@ mod tests {
     const GREEN: usize = 1;
 
     fn failed(list: &[(usize, usize)]) -> Tried {
-        let failed = list.iter().map(|(pool, endpoint)| Choice { pool: *pool, endpoint: *endpoint });
+        let failed =
+            list.iter().map(|(pool, endpoint)| Choice { pool: *pool, endpoint: *endpoint });
         Tried { failed: failed.collect(), avoid: None }
     }
 

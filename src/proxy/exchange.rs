@@ -1,6 +1,9 @@
 //! What a request's hooks hand on to each other: pingora's per-request context.
 
-#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot"))]
+#![cfg_attr(
+    not(test),
+    expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot")
+)]
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -119,6 +122,11 @@ impl Exchange {
             Some(attempt) if !self.own_answer => Some(&service.pools[attempt.choice.pool].tally),
             Some(_) | None => Some(&service.own),
         }
+    }
+
+    /// The choice of the running attempt, or the last one.
+    pub fn choice(&self) -> Option<Choice> {
+        self.attempt.as_ref().map(|attempt| attempt.choice)
     }
 
     /// The endpoint of the running attempt, or the last one.

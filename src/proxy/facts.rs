@@ -22,7 +22,11 @@ impl Headers for Map<'_> {
 }
 
 /// The facts of `request` as `client` sent it.
-pub fn facts<'a>(request: &'a RequestHeader, headers: &'a Map<'a>, client: IpAddr) -> Facts<'a, Map<'a>> {
+pub fn facts<'a>(
+    request: &'a RequestHeader,
+    headers: &'a Map<'a>,
+    client: IpAddr,
+) -> Facts<'a, Map<'a>> {
     Facts {
         host: host(request),
         path: request.uri.path(),
@@ -56,7 +60,9 @@ pub fn client_address(request: &RequestHeader, client: &Client) -> IpAddr {
     // stands further left may be forged.
     let fields = request.headers.get_all("x-forwarded-for").iter().rev();
     for entry in fields.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
-        let Some(next) = std::str::from_utf8(entry).ok().and_then(|e| forwarded(e.trim())) else { break };
+        let Some(next) = std::str::from_utf8(entry).ok().and_then(|e| forwarded(e.trim())) else {
+            break;
+        };
         address = next;
         if !client.is_trusted(address) {
             break;
@@ -114,7 +120,9 @@ mod tests {
 
     #[test]
     fn ports_are_cut_off() {
-        for (authority, host) in [("a:80", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")] {
+        for (authority, host) in
+            [("a:80", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")]
+        {
             assert_eq!(without_port(authority), host);
         }
     }

@@ -3,39 +3,30 @@
 //! Hooks are thin: they read facts, call the plain functions beside this file, and put into pingora's
 //! types what those say. Work-arounds for pingora's holes say which one they close.
 
-#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot"))]
-
 use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Version, header};
+use http::{HeaderValue, Version, header};
 use pingora_core::{
-    Error, ErrorSource, ErrorType, Result,
-    modules::http::HttpModules,
-    upstreams::peer::HttpPeer,
+    Error, ErrorSource, ErrorType, Result, modules::http::HttpModules, upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::sync::Notify;
 
 use super::{
-    choose::Choice,
+    answer::{answer, answered, maintain},
     client::Client,
     exchange::Exchange,
     facts::{Map, client_address, facts},
-    headers,
-    record,
+    failure::{blame, failure_status, has_expired, is_timeout},
+    headers, record,
 };
 use crate::{
-    model::{
-        Blame, Draw, Moment, Outcome, Target, decide,
-        maintenance::{BYPASS_COOKIE, BYPASS_PATH, Gate},
-        route::Unrouted,
-        settings::ServiceTimeouts,
-    },
+    model::{Blame, Draw, Outcome, Target, decide, route::Unrouted, settings::ServiceTimeouts},
     observe::access_log::Buffers,
-    page::{Form, Page},
+    page::Page,
     view::Reader,
 };
 
@@ -71,7 +62,11 @@ impl ProxyHttp for Full {
         exchange.client = connection.downcast::<Arc<Client>>().ok().map(|client| *client);
     }
 
-    async fn early_request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+    async fn early_request_filter(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
         let Some(client) = &exchange.client else {
             return Error::e_explain(ErrorType::InternalError, "a request without its connection");
         };
@@ -91,7 +86,8 @@ impl ProxyHttp for Full {
         let request = session.req_header();
         let address = client_address(request, &client);
         let headers = Map(&request.headers);
-        let outcome = decide(&view.snapshot, &facts(request, &headers, address), Draw(fastrand::u64(..)));
+        let outcome =
+            decide(&view.snapshot, &facts(request, &headers, address), Draw(fastrand::u64(..)));
         exchange.id = headers::request_id(&request.headers, fastrand::u128(..));
         exchange.address = Some(address);
         exchange.view = Some(view);
@@ -120,7 +116,11 @@ impl ProxyHttp for Full {
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<Box<HttpPeer>> {
         let choice = exchange.placement.and_then(|placement| {
             let field = exchange.field()?;
             let attempts = field.service.settings.retries as usize + 1;
@@ -146,7 +146,9 @@ impl ProxyHttp for Full {
                 }
                 Ok(Box::new(peer))
             }
-            (Some(_) | None, _) => Error::e_explain(ErrorType::InternalError, "an endpoint vanished"),
+            (Some(_) | None, _) => {
+                Error::e_explain(ErrorType::InternalError, "an endpoint vanished")
+            }
         }
     }
 
@@ -196,7 +198,9 @@ impl ProxyHttp for Full {
         exchange: &mut Exchange,
     ) -> Result<()> {
         headers::strip_response(response);
-        if response.status.is_informational() && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        if response.status.is_informational()
+            && response.status != http::StatusCode::SWITCHING_PROTOCOLS
+        {
             return Ok(());
         }
         exchange.first_byte = Some(Instant::now());
@@ -278,8 +282,8 @@ impl ProxyHttp for Full {
     ) -> Box<Error> {
         let upstream = *error.esource() == ErrorSource::Upstream;
         let untouched = exchange.first_byte.is_none() && answered(session).is_none();
-        let replayable =
-            session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        let replayable = session.req_header().method.is_idempotent()
+            && !session.as_ref().retry_buffer_truncated();
         // A kept connection that the endpoint closed meanwhile is nobody's failure, and not one of the
         // service's retries. The next attempt makes a new one: others that were kept may be as stale.
         let lost = matches!(
@@ -334,7 +338,12 @@ impl ProxyHttp for Full {
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, _error: Option<&Error>, exchange: &mut Exchange) {
+    async fn logging(
+        &self,
+        session: &mut Session,
+        _error: Option<&Error>,
+        exchange: &mut Exchange,
+    ) {
         if let Some(client) = &exchange.client {
             client.rest();
         }
@@ -388,12 +397,6 @@ fn to_origin_form(request: &mut RequestHeader) -> Result<()> {
     Ok(())
 }
 
-/// The status of the final answer, if one was begun. Interim ones (1xx) do not count.
-pub(super) fn answered(session: &Session) -> Option<u16> {
-    let status = session.response_written().map(|response| response.status.as_u16());
-    status.filter(|status| *status >= 200 || *status == 101)
-}
-
 /// pingora's form of an endpoint, with every time limit set: its defaults are none.
 fn peer(target: &Target, timeouts: &ServiceTimeouts) -> Result<HttpPeer> {
     let mut peer = match target {
@@ -413,119 +416,5 @@ fn peer(target: &Target, timeouts: &ServiceTimeouts) -> Result<HttpPeer> {
 fn wait(exchange: &Exchange, of: impl Fn(&ServiceTimeouts) -> crate::model::Millis) {
     if let (Some(client), Some(field)) = (&exchange.client, exchange.field()) {
         client.wait_for_endpoint(of(&field.service.settings.timeouts));
-    }
-}
-
-fn has_expired(exchange: &Exchange) -> bool {
-    exchange.client.as_ref().is_some_and(|client| client.has_expired())
-}
-
-fn is_timeout(error: &Error) -> bool {
-    use ErrorType::{ConnectTimedout, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
-    matches!(error.etype(), ConnectTimedout | ReadTimedout | TLSHandshakeTimedout | WriteTimedout)
-}
-
-fn blame(error: &Error, exchange: &Exchange) -> Blame {
-    match error.etype() {
-        _ if has_expired(exchange) || is_timeout(error) => Blame::Timeout,
-        ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::InvalidH2 => Blame::Protocol,
-        _ => Blame::Reset,
-    }
-}
-
-/// The status for a request that could not be served; 499 where the client is gone.
-fn failure_status(error: &Error, exchange: &Exchange) -> u16 {
-    if let ErrorType::HTTPStatus(status) = error.etype() {
-        return if exchange.attempt.is_some() && *status == 503 { unreachable_status(exchange) } else { *status };
-    }
-    if has_expired(exchange) {
-        return 504;
-    }
-    match error.esource() {
-        ErrorSource::Upstream if is_timeout(error) => 504,
-        ErrorSource::Upstream => 502,
-        ErrorSource::Downstream => match error.etype() {
-            ErrorType::ReadTimedout => 408,
-            ErrorType::InvalidHTTPHeader => 400,
-            ErrorType::ReadError if is_malformed(error) => 400,
-            _ => 499,
-        },
-        ErrorSource::Internal | ErrorSource::Unset => 500,
-    }
-}
-
-/// Endpoints were tried and none could be reached.
-fn unreachable_status(exchange: &Exchange) -> u16 {
-    if exchange.timed_out { 504 } else { 502 }
-}
-
-/// Whether reading failed because the body's framing is broken, as the transport says.
-fn is_malformed(error: &Error) -> bool {
-    let root = error.root_cause().downcast_ref::<std::io::Error>();
-    root.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
-}
-
-async fn maintain(session: &mut Session, exchange: &mut Exchange, gate: Gate) -> Result<()> {
-    let lost = || Error::explain(ErrorType::InternalError, "a maintenance vanished");
-    let view = exchange.view.clone().ok_or_else(lost)?;
-    let at = exchange.service.ok_or_else(lost)?;
-    let maintenance = view.snapshot.services[at].maintenance.clone().ok_or_else(lost)?;
-    if gate == Gate::Link {
-        let secret = maintenance.secret.as_deref().unwrap_or_default();
-        let cookie = format!("{BYPASS_COOKIE}={secret}; Path=/; Max-Age=86400; HttpOnly; SameSite=Lax");
-        let cookie = HeaderValue::try_from(cookie).map_err(|_| lost())?;
-        // Back to the service's own place: the link works below any of its paths.
-        let path = session.req_header().uri.path();
-        let place = path.split_once(BYPASS_PATH).map_or("", |(place, _)| place);
-        let place = HeaderValue::try_from(format!("{place}/")).map_err(|_| lost())?;
-        let extra = [(header::SET_COOKIE, cookie), (header::LOCATION, place)];
-        return answer(session, exchange, 303, &Page::new(303, "See Other", "You may pass."), &extra).await;
-    }
-    let now = Moment(jiff::Timestamp::now().as_millisecond().max(0).unsigned_abs());
-    let seconds = maintenance.retry_after(now, view.retry_after);
-    let extra = [(header::RETRY_AFTER, HeaderValue::from(seconds))];
-    match view.services[at].page.clone() {
-        Some(page) => answer(session, exchange, 503, &page, &extra).await,
-        None => answer(session, exchange, 503, &Page::of_status(503), &extra).await,
-    }
-}
-
-/// Answers in lbd's own name.
-async fn answer(
-    session: &mut Session,
-    exchange: &Exchange,
-    status: u16,
-    page: &Page,
-    extra: &[(header::HeaderName, HeaderValue)],
-) -> Result<()> {
-    let request = session.req_header();
-    let accept = request.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let form = Form::of(accept);
-    let is_head = request.method == Method::HEAD;
-    let body = page.body(form);
-    let mut response = ResponseHeader::build(status, Some(8))?;
-    response.insert_header(header::CONTENT_TYPE, form.media())?;
-    response.insert_header(header::CONTENT_LENGTH, body.len())?;
-    response.insert_header(header::CACHE_CONTROL, "no-store")?;
-    response.insert_header(headers::REQUEST_ID, exchange.id.clone())?;
-    for (name, value) in extra {
-        response.insert_header(name, value)?;
-    }
-    if exchange.client.as_ref().is_some_and(|c| c.is_draining()) {
-        session.set_keepalive(None);
-    }
-    // What goes wrong here is the client's connection.
-    session.write_response_header(Box::new(response), is_head).await.map_err(Error::into_down)?;
-    if !is_head {
-        let body = Bytes::copy_from_slice(body.as_bytes());
-        session.write_response_body(Some(body), true).await.map_err(Error::into_down)?;
-    }
-    Ok(())
-}
-
-impl Exchange {
-    /// The choice of the running attempt, or the last one.
-    pub fn choice(&self) -> Option<Choice> {
-        self.attempt.as_ref().map(|attempt| attempt.choice)
     }
 }

@@ -19,8 +19,13 @@ const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// Headers that concern one connection only (RFC 9110, section 7.6.1), besides those that
 /// `Connection` names.
-const HOP_BY_HOP: [&str; 5] =
-    ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "proxy-authentication-info"];
+const HOP_BY_HOP: [&str; 5] = [
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-authentication-info",
+];
 
 /// The client's own request id if it is sound, else a new one made from `random`.
 pub fn request_id(headers: &HeaderMap, random: u128) -> HeaderValue {
@@ -147,7 +152,10 @@ pub fn to_client(
 fn id_cookie(id: u64) -> String {
     const YEAR: u32 = 365 * 24 * 60 * 60;
     let id = IssuedId(id);
-    format!("{ID_COOKIE}={}; Path=/; Max-Age={YEAR}; HttpOnly; SameSite=Lax", id.write(&mut [0; 16]))
+    format!(
+        "{ID_COOKIE}={}; Path=/; Max-Age={YEAR}; HttpOnly; SameSite=Lax",
+        id.write(&mut [0; 16])
+    )
 }
 
 #[cfg(test)]

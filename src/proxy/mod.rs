@@ -4,10 +4,12 @@
 //! which a leaner HTTP/1 path can call as well: [`crate::model::decide`] picks the pool, [`choose`] the
 //! endpoint, [`headers`] edits heads, [`record`] counts and logs.
 
+mod answer;
 pub mod choose;
 pub mod client;
 pub mod exchange;
 mod facts;
+mod failure;
 pub mod full;
 pub mod headers;
 mod record;

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use pingora_proxy::Session;
 
-use super::{exchange::Exchange, full::answered};
+use super::{answer::answered, exchange::Exchange};
 use crate::{
     model::{Blame, maintenance::BYPASS_PATH},
     observe::access_log::{Buffers, Line},

@@ -1,6 +1,9 @@
 //! Counters by pool and by endpoint, a cell for each worker.
 
-#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes are bounded by the arrays' own lengths"))]
+#![cfg_attr(
+    not(test),
+    expect(clippy::indexing_slicing, reason = "indexes are bounded by the arrays' own lengths")
+)]
 
 use std::sync::{
     OnceLock,
@@ -206,6 +209,11 @@ impl EndpointTally {
     /// Attempts begun, over all workers.
     pub fn started(&self) -> u64 {
         self.cells.iter().map(|c| c.started.get()).sum()
+    }
+
+    /// Attempts ended, over all workers.
+    pub fn finished(&self) -> u64 {
+        self.cells.iter().map(|c| c.finished.get()).sum()
     }
 
     /// Failures, over all workers.

@@ -38,7 +38,10 @@ impl Tallies {
 
     /// The tally of what lbd itself answered for a service.
     pub fn own(&mut self, service: &ServiceName) -> Arc<PoolTally> {
-        self.own.entry(service.clone()).or_insert_with(|| Arc::new(PoolTally::new(self.workers))).clone()
+        self.own
+            .entry(service.clone())
+            .or_insert_with(|| Arc::new(PoolTally::new(self.workers)))
+            .clone()
     }
 
     /// The tally of what lbd itself answered where no service was found.

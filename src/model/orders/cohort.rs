@@ -42,7 +42,11 @@ impl Model {
             event.services = services;
         }
         let users = if count == 1 { "user" } else { "users" };
-        Ok(step.described("cohort", format!("{count} {users} {verb} the {list} list of {pool}"), Commit::DurableFirst))
+        Ok(step.described(
+            "cohort",
+            format!("{count} {users} {verb} the {list} list of {pool}"),
+            Commit::DurableFirst,
+        ))
     }
 }
 
@@ -54,5 +58,8 @@ fn users_are_sound(users: &[Arc<str>]) -> Result<(), Refusal> {
     } else {
         return Ok(());
     };
-    Err(Refusal::Senseless { problem, hint: "give ids as the applications send them, 1 to 512 bytes each" })
+    Err(Refusal::Senseless {
+        problem,
+        hint: "give ids as the applications send them, 1 to 512 bytes each",
+    })
 }

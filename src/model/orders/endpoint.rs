@@ -50,8 +50,11 @@ impl Model {
             (EndpointAction::Remove, _) => "removed".to_owned(),
         };
         let step = self.step(now, state, &order.actor, order.reason.clone());
-        let mut step =
-            step.described("endpoint", format!("{pool} endpoint {address} {verb}"), Commit::DurableFirst);
+        let mut step = step.described(
+            "endpoint",
+            format!("{pool} endpoint {address} {verb}"),
+            Commit::DurableFirst,
+        );
         step.reply.warnings = self.emptied(&step, &concerned, pool);
         Ok(step)
     }
@@ -60,22 +63,34 @@ impl Model {
         let ready = |s: &ServiceState| {
             s.endpoints.get(pool).is_some_and(|e| e.iter().any(|e| e.admin == AdminState::Ready))
         };
-        let states = services.iter().filter_map(|name| Some((name, step.state.services.get(name)?)));
+        let states =
+            services.iter().filter_map(|name| Some((name, step.state.services.get(name)?)));
         states
             .filter(|(_, s)| !ready(s))
             .map(|(name, s)| {
                 let share = s.split.share(pool);
-                format!("pool {pool} of {name} has no endpoint in use any more; its share is {share}")
+                format!(
+                    "pool {pool} of {name} has no endpoint in use any more; its share is {share}"
+                )
             })
             .collect()
     }
 }
 
-fn apply(service: &mut ServiceState, pool: &PoolName, address: &crate::model::Address, action: EndpointAction) {
+fn apply(
+    service: &mut ServiceState,
+    pool: &PoolName,
+    address: &crate::model::Address,
+    action: EndpointAction,
+) {
     let endpoints = service.endpoints.entry(pool.clone()).or_default();
     match action {
         EndpointAction::Add { weight } => {
-            endpoints.push(EndpointState { address: address.clone(), weight, admin: AdminState::Ready });
+            endpoints.push(EndpointState {
+                address: address.clone(),
+                weight,
+                admin: AdminState::Ready,
+            });
         }
         EndpointAction::Remove => endpoints.retain(|e| e.address != *address),
         EndpointAction::Set(admin) => {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Commit, Event, Model, Moment, Order, Refusal, ServiceName, State, Step, maintenance::Maintenance,
+    Commit, Event, Model, Moment, Order, Refusal, ServiceName, State, Step,
+    maintenance::Maintenance,
 };
 
 impl Model {
@@ -34,7 +35,8 @@ impl Model {
                 service.maintenance = begun(&service.maintenance);
             }
         }
-        let until = maintenance.until.map_or(String::new(), |until| format!(" for {}", until.since(now)));
+        let until =
+            maintenance.until.map_or(String::new(), |until| format!(" for {}", until.since(now)));
         let summary = format!("maintenance on{}{until}", of(services));
         Ok(self.maintenance_step(now, state, order, summary))
     }
@@ -72,7 +74,12 @@ impl Model {
     pub(super) fn end_maintenance(&self, now: Moment, state: &mut State, events: &mut Vec<Event>) {
         if state.maintenance.as_ref().is_some_and(|m| m.is_over(now)) {
             state.maintenance = None;
-            events.push(self.tick_event(now, "maintenance", None, "maintenance off: its time is up".into()));
+            events.push(self.tick_event(
+                now,
+                "maintenance",
+                None,
+                "maintenance off: its time is up".into(),
+            ));
         }
         for (name, before) in &self.state.services {
             let ended = before.maintenance.is_some()
@@ -97,6 +104,8 @@ impl Model {
 fn of(services: &[ServiceName]) -> String {
     match services {
         [] => String::new(),
-        names => format!(" of {}", names.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", ")),
+        names => {
+            format!(" of {}", names.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(", "))
+        }
     }
 }

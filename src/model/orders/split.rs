@@ -1,8 +1,8 @@
 //! Shares: `weight`, `switch`, `rollback`, and what time does to them.
 
 use crate::model::{
-    Commit, EndpointKey, Event, Model, Moment, Order, PoolName, Refusal, ServiceName, Severity, Share,
-    Split, Step,
+    Commit, EndpointKey, Event, Model, Moment, Order, PoolName, Refusal, ServiceName, Severity,
+    Share, Split, Step,
     change::{SplitChange, grouped},
     command::{Rollback, Weight},
     diff::{differences, lines},
@@ -37,7 +37,8 @@ impl Model {
         let mut step = self.step(now, state, &order.actor, order.reason.clone());
         let told = self.split_changes(&step.state);
         let told = told.filter(|c| c.is_change() || (step.reply.splits.is_empty() && c.has(pool)));
-        let mut lines = grouped(&told.map(|c| (c.service.clone(), c.describe(pool))).collect::<Vec<_>>());
+        let mut lines =
+            grouped(&told.map(|c| (c.service.clone(), c.describe(pool))).collect::<Vec<_>>());
         if let Some(span) = span.filter(|_| step.reply.changed) {
             lines.iter_mut().for_each(|line| *line += &format!(", for {span}, then back"));
         }
@@ -60,7 +61,9 @@ impl Model {
             match rollback.ramp.filter(|_| service.split != target) {
                 // Asked again for what is under way: it goes on.
                 Some(span) if service.ramp.as_ref().is_some_and(|ramp| ramp.span == span) => {}
-                Some(span) => service.ramp = Some(Ramp { from: service.split.clone(), began: now, span }),
+                Some(span) => {
+                    service.ramp = Some(Ramp { from: service.split.clone(), began: now, span })
+                }
                 None => (service.split, service.ramp) = (target, None),
             }
         }
@@ -90,7 +93,8 @@ impl Model {
             let text = change.describe(&after.baseline);
             let ended = before.ramp.is_some() && after.ramp.is_none();
             if ended || before.revert != after.revert {
-                let (kind, what) = if ended { ("rollback", "ramp ended") } else { ("weight", "time is up") };
+                let (kind, what) =
+                    if ended { ("rollback", "ramp ended") } else { ("weight", "time is up") };
                 events.push(self.tick_event(now, kind, Some(name), format!("{what}: {text}")));
             }
             state.services.insert(name.clone(), after.into());
@@ -100,7 +104,11 @@ impl Model {
         step.commit = if step.reply.changed { Commit::LiveFirst } else { Commit::Nothing };
         let all = differences(&self.state, &step.state);
         for event in &mut events {
-            let of: Vec<_> = all.iter().filter(|d| d.service.as_ref() == event.services.first()).cloned().collect();
+            let of: Vec<_> = all
+                .iter()
+                .filter(|d| d.service.as_ref() == event.services.first())
+                .cloned()
+                .collect();
             (event.before, event.after) = lines(&of);
             event.revision = step.state.revision;
         }
@@ -137,7 +145,11 @@ impl Model {
     ) -> Result<Vec<ServiceName>, Refusal> {
         if named.is_empty() {
             let having: Vec<_> = self.state.with_pool(pool).cloned().collect();
-            return if having.is_empty() { Err(Refusal::UnknownPool(pool.clone())) } else { Ok(having) };
+            return if having.is_empty() {
+                Err(Refusal::UnknownPool(pool.clone()))
+            } else {
+                Ok(having)
+            };
         }
         for service in self.named_or_all(named)? {
             if !self.state.services.get(&service).is_some_and(|s| s.split.has(pool)) {
@@ -161,11 +173,14 @@ impl Model {
     /// Pools that have a share but nobody to serve it.
     fn unserved(&self, step: &Step) -> Vec<String> {
         let services = step.state.services.iter();
-        let pools = services.flat_map(|(name, s)| s.split.iter().map(move |(pool, share)| (name, s, pool, share)));
+        let pools = services
+            .flat_map(|(name, s)| s.split.iter().map(move |(pool, share)| (name, s, pool, share)));
         pools
             .filter(|(name, s, pool, share)| *share > Share::NONE && !self.is_usable(name, s, pool))
             .map(|(name, _, pool, share)| {
-                format!("pool {pool} of {name} has no usable endpoint: its {share} are not served by it")
+                format!(
+                    "pool {pool} of {name} has no usable endpoint: its {share} are not served by it"
+                )
             })
             .collect()
     }
@@ -175,7 +190,8 @@ impl Model {
         endpoints.iter().any(|endpoint| {
             self.targets(&endpoint.address).into_iter().any(|target| {
                 let address = endpoint.address.clone();
-                let key = EndpointKey { service: service.clone(), pool: pool.clone(), address, target };
+                let key =
+                    EndpointKey { service: service.clone(), pool: pool.clone(), address, target };
                 self.standing(&key, endpoint) < Standing::Out
             })
         })

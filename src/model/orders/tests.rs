@@ -7,11 +7,12 @@ use proptest::prelude::*;
 use crate::{
     config,
     model::{
-        Actor, Address, Changed, Command, Commit, Input, Millis, Model, Moment, Order, PoolName, Refusal, Revision,
-        ServiceName, Settings, Share, Split, State, Step,
+        Actor, Address, Changed, Command, Commit, Input, Millis, Model, Moment, Order, PoolName,
+        Refusal, Revision, ServiceName, Settings, Share, Split, State, Step,
         cohort::List,
         command::{
-            CohortAction, CohortChange, EndpointAction, EndpointChange, Reload, Rollback, Runtime, Weight,
+            CohortAction, CohortChange, EndpointAction, EndpointChange, Reload, Rollback, Runtime,
+            Weight,
         },
         health::AdminState,
         maintenance::Maintenance,
@@ -57,7 +58,12 @@ fn service(name: &str) -> ServiceName {
 }
 
 fn order(command: Command) -> Input {
-    Input::Order(Order { actor: Actor::lbd(), reason: Some("test".into()), if_revision: None, command })
+    Input::Order(Order {
+        actor: Actor::lbd(),
+        reason: Some("test".into()),
+        if_revision: None,
+        command,
+    })
 }
 
 fn weight(at: &str, share: &str) -> Command {
@@ -83,7 +89,13 @@ fn maintenance(until: Option<u64>) -> Command {
 }
 
 fn terms(until: Option<u64>) -> Maintenance {
-    Maintenance { since: Moment(0), until: until.map(Moment), message: None, allow: vec![], secret: None }
+    Maintenance {
+        since: Moment(0),
+        until: until.map(Moment),
+        message: None,
+        allow: vec![],
+        secret: None,
+    }
 }
 
 fn reload(text: &str, runtime: Runtime) -> Input {
@@ -113,7 +125,10 @@ fn a_weight_acts_on_every_service_with_the_pool_in_one_revision() {
     let reply = model.does(0, order(weight("green", "25")));
     assert_eq!((reply.revision, reply.changed), (Revision(2), true));
     assert_eq!(reply.summary, ["green 0% → 25% (blue 100% → 75%)"]);
-    assert_eq!((model.share("api", "green"), model.share("web", "green")), ("25%".into(), "25%".into()));
+    assert_eq!(
+        (model.share("api", "green"), model.share("web", "green")),
+        ("25%".into(), "25%".into())
+    );
     assert_eq!(model.share("docs", "only"), "100%");
     let again = model.does(0, order(weight("green", "25")));
     assert_eq!((again.revision, again.changed), (Revision(2), false));
@@ -198,12 +213,19 @@ fn a_rollback_is_published_first_is_idempotent_and_ends_what_would_undo_it() {
     let timed = Command::Weight(timed("green", "0", Some(Millis(1_000))));
     model.does(0, order(timed));
     let step = model.handle(Moment(0), order(rollback(None))).unwrap();
-    assert_eq!(step.commit, Commit::LiveFirst, "the return to 50% is still to come, so this is a change");
+    assert_eq!(
+        step.commit,
+        Commit::LiveFirst,
+        "the return to 50% is still to come, so this is a change"
+    );
     model.adopt(step.settings, step.state);
     model.does(2_000, Input::Tick);
     assert_eq!(model.share("web", "green"), "0%");
     let again = model.handle(Moment(0), order(rollback(None))).unwrap();
-    assert_eq!((again.commit, again.reply.changed, again.events.len()), (Commit::Nothing, false, 0));
+    assert_eq!(
+        (again.commit, again.reply.changed, again.events.len()),
+        (Commit::Nothing, false, 0)
+    );
 }
 
 #[test]
@@ -277,7 +299,12 @@ fn cohorts_count_what_changed() {
     let mut model = model();
     let cohort = |users: &[&str], action| {
         let users = users.iter().map(|u| Arc::from(*u)).collect();
-        order(Command::Cohort(CohortChange { pool: pool("green"), list: List::Allow, users, action }))
+        order(Command::Cohort(CohortChange {
+            pool: pool("green"),
+            list: List::Allow,
+            users,
+            action,
+        }))
     };
     let added = model.does(0, cohort(&["a", "b", "a"], CohortAction::Add));
     assert_eq!(added.summary, ["2 users added to the allow list of green"]);
@@ -300,14 +327,23 @@ fn a_runtime_value_yields_to_the_file_only_where_the_file_changed() {
         .replace("[\"127.0.0.1:3\"]\nweight = 0", "[\"127.0.0.1:3\"]\nweight = 5")
         .replace("[\"127.0.0.1:6\"]", "[\"127.0.0.1:6\", \"127.0.0.1:8\"]")
         .replace("\"127.0.0.1:2\", ", "")
-        .replace("[service.web.pool.blue]", "[service.web]\nbaseline = \"blue\"\n[service.web.pool.blue]");
+        .replace(
+            "[service.web.pool.blue]",
+            "[service.web]\nbaseline = \"blue\"\n[service.web.pool.blue]",
+        );
     assert!(reload(&mut model, &edited).changed);
-    assert_eq!((model.share("api", "green"), model.share("web", "green")), ("30%".into(), "5%".into()));
+    assert_eq!(
+        (model.share("api", "green"), model.share("web", "green")),
+        ("30%".into(), "5%".into())
+    );
     let listed = |s: &str, p: &str| {
         let list = &model.state.services[&service(s)].endpoints[&pool(p)];
         list.iter().map(|e| format!("{} {}", e.address, e.admin.as_str())).collect::<Vec<_>>()
     };
-    assert_eq!(listed("docs", "only"), ["127.0.0.1:6 ready", "127.0.0.1:7 ready", "127.0.0.1:8 ready"]);
+    assert_eq!(
+        listed("docs", "only"),
+        ["127.0.0.1:6 ready", "127.0.0.1:7 ready", "127.0.0.1:8 ready"]
+    );
     assert_eq!(listed("api", "green"), ["127.0.0.1:3 ready"]);
     assert_eq!(listed("api", "blue"), ["127.0.0.1:1 maint"]);
 }
@@ -318,9 +354,13 @@ fn a_new_pool_without_weight_leaves_the_runtime_split() {
     model.does(0, order(weight("green", "30")));
     let edited = format!("{FILE}[service.web.pool.red]\nendpoints = []\nweight = 0\n");
     model.does(0, reload(&edited, Runtime::Kept));
-    assert_eq!((model.share("web", "green"), model.share("web", "red")), ("30%".into(), "0%".into()));
+    assert_eq!(
+        (model.share("web", "green"), model.share("web", "red")),
+        ("30%".into(), "0%".into())
+    );
     // A pool that goes with its share leaves the file to decide.
-    let gone = FILE.replace("[service.web.pool.green]\nendpoints = [\"127.0.0.1:3\"]\nweight = 0\n", "");
+    let gone =
+        FILE.replace("[service.web.pool.green]\nendpoints = [\"127.0.0.1:3\"]\nweight = 0\n", "");
     model.does(0, reload(&gone, Runtime::Kept));
     assert_eq!(model.share("web", "blue"), "100%");
 }
@@ -328,7 +368,8 @@ fn a_new_pool_without_weight_leaves_the_runtime_split() {
 #[test]
 fn every_change_is_journaled_with_before_and_after() {
     let mut model = model();
-    let event = |model: &Model, at, input| model.handle(Moment(at), input).unwrap().events.remove(0);
+    let event =
+        |model: &Model, at, input| model.handle(Moment(at), input).unwrap().events.remove(0);
     let e = event(&model, 0, order(weight("green", "25")));
     assert_eq!(e.before, "api: blue 100%, green 0%; web: blue 100%, green 0%");
     assert_eq!(e.after, "api: blue 75%, green 25%; web: blue 75%, green 25%");
@@ -336,7 +377,11 @@ fn every_change_is_journaled_with_before_and_after() {
     let e = event(&model, 0, order(rollback(Some(Millis(9_000)))));
     assert_eq!((e.services.len(), e.before.as_str()), (2, ""));
     assert_eq!(e.after, "api: on the way to blue over 9s; web: on the way to blue over 9s");
-    let e = event(&model, 0, order(endpoint("only", "127.0.0.1:6", EndpointAction::Set(AdminState::Drain))));
+    let e = event(
+        &model,
+        0,
+        order(endpoint("only", "127.0.0.1:6", EndpointAction::Set(AdminState::Drain))),
+    );
     assert_eq!(e.before, "docs: only endpoints 127.0.0.1:6");
     assert_eq!(e.after, "docs: only endpoints 127.0.0.1:6 drain");
     let e = event(&model, 0, order(maintenance(Some(60_000))));
@@ -375,9 +420,11 @@ fn a_file_edited_while_lbd_was_down_makes_a_new_revision() {
 /// Any input, sensible or not, at moments that may lie anywhere.
 fn any_input() -> impl Strategy<Value = Input> {
     let pools = prop::sample::select(vec!["blue", "green", "only", "red"]);
-    let addresses = prop::sample::select(vec!["127.0.0.1:1", "127.0.0.1:3", "127.0.0.1:9", "unix:/x"]);
-    let services = prop::collection::vec(prop::sample::select(vec!["api", "web", "docs", "x"]), 0..2)
-        .prop_map(|names| names.into_iter().map(service).collect::<Vec<_>>());
+    let addresses =
+        prop::sample::select(vec!["127.0.0.1:1", "127.0.0.1:3", "127.0.0.1:9", "unix:/x"]);
+    let services =
+        prop::collection::vec(prop::sample::select(vec!["api", "web", "docs", "x"]), 0..2)
+            .prop_map(|names| names.into_iter().map(service).collect::<Vec<_>>());
     let span = prop::option::of((0u64..20_000).prop_map(Millis));
     let weight = (pools.clone(), 0u16..=10_000, services.clone(), span.clone()).prop_map(
         |(at, points, services, span)| {
@@ -396,10 +443,11 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(EndpointAction::Set(AdminState::Drain)),
         Just(EndpointAction::Set(AdminState::Ready)),
     ];
-    let endpoint = (pools, addresses, services, action).prop_map(|(at, address, services, action)| {
-        let address = address.parse::<Address>().unwrap();
-        Command::Endpoint(EndpointChange { pool: pool(at), address, services, action })
-    });
+    let endpoint =
+        (pools, addresses, services, action).prop_map(|(at, address, services, action)| {
+            let address = address.parse::<Address>().unwrap();
+            Command::Endpoint(EndpointChange { pool: pool(at), address, services, action })
+        });
     prop_oneof![
         4 => weight.prop_map(order),
         2 => back.prop_map(order),
