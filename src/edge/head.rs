@@ -114,7 +114,6 @@ fn framing(head: &[u8]) -> Result<Framing, Fault> {
     let method = request.method.unwrap_or_default();
     let authority = target(method, request.path.unwrap_or_default())?;
     host(request.headers, newest, authority)?;
-    names(request.headers)?;
     expectation(request.headers)?;
     body(request.headers, newest)
 }
@@ -138,20 +137,6 @@ fn target<'t>(method: &str, target: &'t str) -> Result<Option<&'t str>, Fault> {
         Ok(authority)
     } else {
         Err(fault(400, "the request's address is malformed"))
-    }
-}
-
-/// A name with `_` is another spelling of one with `-` for many applications: `X_Forwarded_For` would
-/// be believed beside the header that lbd sets.
-fn names(headers: &[httparse::Header<'_>]) -> Result<(), Fault> {
-    let doubtful = headers.iter().any(|h| {
-        let name = h.name.as_bytes();
-        name.contains(&b'_') && name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"x_"))
-    });
-    if doubtful {
-        Err(fault(400, "a header's name begins with X_; write it with hyphens"))
-    } else {
-        Ok(())
     }
 }
 
@@ -311,7 +296,6 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
             "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n",
             "GET http:///x HTTP/1.1\r\nHost: b\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 6.6.6.6\r\n\r\n",
             "GET / HTTP/1.1\nHost: a\n\n",
             "GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n",
             "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",

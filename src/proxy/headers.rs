@@ -72,10 +72,24 @@ pub fn to_endpoint(
         request.remove_header(&header::FORWARDED);
     }
     request.insert_header(REQUEST_ID, id.clone())?;
+    remove_doubles(request);
     if let Some(pin) = pin {
         request.remove_header(pin);
     }
     without_secrets(request, pin)
+}
+
+/// Removes other spellings of the headers that lbd sets: for many applications `X_Forwarded_For` is
+/// the same variable, and would be believed.
+fn remove_doubles(request: &mut RequestHeader) {
+    const SET: [&str; 4] = [FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, REQUEST_ID];
+    let is_double = |name: &&HeaderName| {
+        name.as_str().contains('_') && SET.contains(&name.as_str().replace('_', "-").as_str())
+    };
+    let doubles: Vec<HeaderName> = request.headers.keys().filter(is_double).cloned().collect();
+    for name in doubles {
+        request.remove_header(&name);
+    }
 }
 
 /// Takes the cookies out that carry secrets of lbd's own.
@@ -174,6 +188,17 @@ mod tests {
         for strange in [&b""[..], b"a b", b"\xff", &[b'x'; 129]] {
             assert_eq!(id(strange), made);
         }
+    }
+
+    #[test]
+    fn other_spellings_of_what_lbd_sets_are_removed() {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for name in ["X_Forwarded_For", "x-forwarded_proto", "X_Own"] {
+            request.append_header(name, "1").unwrap();
+        }
+        remove_doubles(&mut request);
+        let left: Vec<_> = request.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["x_own"]);
     }
 
     #[test]
