@@ -144,6 +144,24 @@ fn an_early_answer_to_a_long_upload_arrives() {
     assert_eq!(blue.requests(), 0);
 }
 
+/// Method: 800 kB in pieces, by clients that read only when they have sent everything.
+#[test]
+fn an_early_answer_does_not_cut_a_short_upload() {
+    let blue = Origin::answering("blue");
+    let lab = Lab::new().app("hosts = [\"app.test\"]").pool("blue", &blue).start();
+    lab.ctl("maintenance on").succeeds();
+    for (host, status) in [("other.test", 421), ("app.test", 503)] {
+        let body = vec![b'x'; 800_000];
+        let mut client = lab.client();
+        client.send(Request::post("/", body.clone()).host(host).head());
+        for piece in body.chunks(50_000) {
+            client.send(piece);
+            thread::sleep(Duration::from_millis(10));
+        }
+        client.answer().expect(status);
+    }
+}
+
 /// Method: the same by clients that read only when they have sent everything: nothing may stop them.
 #[test]
 fn an_early_answer_waits_for_a_client_that_sends_first() {

@@ -1,6 +1,6 @@
 //! Answers the operations of the admin API.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Either, Full, Limited, channel::Channel};
@@ -9,19 +9,25 @@ use percent_encoding::percent_decode_str;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::broadcast::error::RecvError, task::spawn_local, time::timeout};
 
-use super::{Rehearse, Shared, access::Caller, clock, status::Secrets};
+use super::{
+    Shared,
+    access::Caller,
+    clock,
+    fault::Fault,
+    status::Secrets,
+    terms::{Query, Terms},
+};
 use crate::{
     api::{
         self, Op, Role,
         types::{
             CohortBody, CohortList, EndpointBody, EndpointList, EndpointStateBody, EventList,
-            ExplainBody, Failure, MaintenanceBody, PoolEndpoints, ReloadBody, RollbackBody,
-            SplitBody, Version,
+            ExplainBody, MaintenanceBody, PoolEndpoints, ReloadBody, RollbackBody, SplitBody,
+            Version,
         },
     },
     model::{
-        Actor, Command, Event, Moment, Order, PoolName, Refusal, Revision, ServiceName, Severity,
-        Share,
+        Command, Event, Moment, Order, PoolName, Refusal, ServiceName, Severity, Share,
         address::NotAnAddress,
         command::{
             CohortAction, CohortChange, EndpointAction, EndpointChange, Rollback, Runtime, Weight,
@@ -40,50 +46,6 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 const EVENTS: usize = 100;
 
 type Body = Either<Full<Bytes>, Channel<Bytes>>;
-
-/// An admin request that was not carried out.
-#[derive(Debug)]
-struct Fault {
-    status: StatusCode,
-    failure: Failure,
-    /// The methods that the path takes, where the one used is none of them.
-    allow: Option<HeaderValue>,
-}
-
-impl Fault {
-    fn new(
-        status: StatusCode,
-        code: &str,
-        error: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
-        let failure = Failure { error: error.into(), code: code.into(), hint: hint.into() };
-        Self { status, failure, allow: None }
-    }
-
-    fn bad(error: impl Into<String>) -> Self {
-        let hint = "GET /v1/openapi.json describes every request";
-        Self::new(StatusCode::BAD_REQUEST, "bad_request", error, hint)
-    }
-}
-
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
-        let status = match &refusal {
-            Refusal::UnknownPool(_)
-            | Refusal::UnknownService(_)
-            | Refusal::NoSuchPoolInService { .. }
-            | Refusal::UnknownEndpoint { .. } => StatusCode::NOT_FOUND,
-            Refusal::StaleRevision { .. } => StatusCode::PRECONDITION_FAILED,
-            Refusal::EndpointExists { .. }
-            | Refusal::AmbiguousService { .. }
-            | Refusal::NowhereElse { .. } => StatusCode::CONFLICT,
-            Refusal::Senseless { .. } | Refusal::BadConfig(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Refusal::NotWritten(_) => StatusCode::INSUFFICIENT_STORAGE,
-        };
-        Self::new(status, refusal.code(), refusal.to_string(), refusal.hint())
-    }
-}
 
 /// Answers one request.
 pub async fn handle(
@@ -243,93 +205,6 @@ fn order(control: &Shared, terms: Terms, command: Command) -> Result<Response<Bo
     let Terms { actor, reason, if_revision, rehearse } = terms;
     let order = Order { actor, reason, if_revision, command };
     Ok(ok(&control.borrow_mut().order(order, rehearse)?))
-}
-
-/// On what terms a command is given.
-struct Terms {
-    actor: Actor,
-    reason: Option<String>,
-    if_revision: Option<Revision>,
-    rehearse: Rehearse,
-}
-
-impl Terms {
-    fn of(request: &Request<Incoming>, query: &Query, actor: &Actor) -> Result<Self, Fault> {
-        let if_revision = match request.headers().get(header::IF_MATCH) {
-            None => None,
-            Some(value) => {
-                let number = value.to_str().ok().and_then(|v| v.trim_matches('"').parse().ok());
-                Some(Revision(
-                    number.ok_or_else(|| Fault::bad("If-Match takes a revision, a number"))?,
-                ))
-            }
-        };
-        let rehearse = match query.first("dry_run") {
-            None | Some("false" | "0") => Rehearse::No,
-            Some("true" | "1") => Rehearse::Yes,
-            Some(_) => return Err(Fault::bad("dry_run takes true or false")),
-        };
-        let reason = query.first("reason").map(|r| r.chars().take(1000).collect());
-        Ok(Self { actor: actor.clone(), reason, if_revision, rehearse })
-    }
-
-    fn check(&self, control: &Shared) -> Result<(), Refusal> {
-        let current = control.borrow().model.state.revision;
-        match self.if_revision {
-            Some(asked) if asked != current => Err(Refusal::StaleRevision { asked, current }),
-            Some(_) | None => Ok(()),
-        }
-    }
-}
-
-/// The query's parameters.
-struct Query(BTreeMap<String, Vec<String>>);
-
-impl Query {
-    /// Reads the parameters; one that the operation does not know is a mistake, not an ornament.
-    fn of(request: &Request<Incoming>, op: Op) -> Result<Self, Fault> {
-        let known = op.spec().query;
-        let mut parameters: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let text = request.uri().query().unwrap_or_default();
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let decode = |text: &str| {
-                let spaced = text.replace('+', " ");
-                percent_decode_str(&spaced).decode_utf8().map(|t| t.into_owned())
-            };
-            let (Ok(name), Ok(value)) = (decode(name), decode(value)) else {
-                return Err(Fault::bad("the query is not UTF-8"));
-            };
-            if !known.iter().any(|(k, _)| *k == name) {
-                let names: Vec<_> = known.iter().map(|(k, _)| *k).collect();
-                let takes =
-                    if names.is_empty() { "no parameters".into() } else { names.join(", ") };
-                return Err(Fault::bad(format!(
-                    "there is no parameter `{name}` here; it takes {takes}"
-                )));
-            }
-            parameters.entry(name).or_default().push(value);
-        }
-        Ok(Self(parameters))
-    }
-
-    fn first(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.first().map(String::as_str)
-    }
-
-    fn number(&self, name: &str) -> Result<Option<u64>, Fault> {
-        let parse =
-            |text: &str| text.parse().map_err(|_| Fault::bad(format!("{name} takes a number")));
-        self.first(name).map(parse).transpose()
-    }
-
-    fn services(&self) -> Result<Vec<ServiceName>, Fault> {
-        let names = self.0.get("service").map(Vec::as_slice).unwrap_or_default();
-        let parse = |name: &String| {
-            name.parse().map_err(|e: crate::model::units::NotAName| Fault::bad(e.to_string()))
-        };
-        names.iter().map(parse).collect()
-    }
 }
 
 fn known(control: &Shared, services: Vec<ServiceName>) -> Result<Vec<ServiceName>, Refusal> {

@@ -9,6 +9,7 @@ pub mod access;
 pub mod clock;
 mod configs;
 mod explain;
+mod fault;
 mod handler;
 pub mod journal;
 mod metrics;
@@ -20,6 +21,7 @@ mod signals;
 mod status;
 pub mod store;
 mod tasks;
+mod terms;
 mod window;
 
 use std::{

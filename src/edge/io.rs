@@ -44,9 +44,8 @@ const AHEAD_MAX: usize = 64 * 1024;
 /// How much is gathered before it is written.
 const GATHER_MAX: usize = 16 * 1024;
 
-/// How long, and for how many bytes, a client that still sends is listened to after the answer.
-const LINGER: Millis = Millis::from_secs(2);
-const LINGER_MAX: usize = 1024 * 1024;
+/// How long a client that still sends is listened to after the answer.
+const LINGER: Millis = Millis::from_secs(5);
 
 /// A client connection's bytes.
 pub struct EdgeIo {
@@ -62,8 +61,8 @@ pub struct EdgeIo {
     overdue: bool,
     /// Until when the client must take something, while it takes nothing.
     stalled: Option<Instant>,
-    /// How many bytes were dropped since the connection was closed on our side, once it is.
-    lingering: Option<usize>,
+    /// Whether the connection is closed on our side, and only what still comes is awaited.
+    lingering: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -97,7 +96,7 @@ impl EdgeIo {
             ended: false,
             overdue: false,
             stalled: None,
-            lingering: None,
+            lingering: false,
             timer: None,
         }
     }
@@ -344,21 +343,19 @@ impl AsyncWrite for EdgeIo {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_flush(cx))?;
         let io = self.get_mut();
-        if io.lingering.is_none() {
+        if !io.lingering {
             ready!(Pin::new(&mut io.tcp).poll_shutdown(cx))?;
             if io.is_complete() {
                 return Poll::Ready(Ok(()));
             }
-            io.lingering = Some(0);
+            io.lingering = true;
             io.client.begin(Some(LINGER));
         }
-        while ready!(io.poll_fill(cx))? {
-            let dropped = io.lingering.unwrap_or_default() + io.input.len();
-            io.lingering = Some(dropped);
+        // A client that sends without pause never lets the timer be asked.
+        let in_time =
+            |io: &Self| io.client.deadline().is_some_and(|end| Instant::now() < end.into());
+        while in_time(io) && ready!(io.poll_fill(cx))? {
             io.input.clear();
-            if dropped > LINGER_MAX {
-                break;
-            }
         }
         Poll::Ready(Ok(()))
     }
