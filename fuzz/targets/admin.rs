@@ -1,30 +1,22 @@
-//! An admin request, as far as it can be thought out without a daemon: its operation, its body, the
-//! order it becomes and what the model makes of that. Never a panic, and shares stay whole.
+//! An admin request, as far as it can be thought out without a daemon: its operation, its query and
+//! body, the command it becomes and what the model makes of that. Never a panic, and shares stay whole.
 //!
-//! The first line is `METHOD PATH`, the rest the body. How a query and a body become an order is
-//! private to `control::handler`; the conversions here mirror it.
+//! The first line is `METHOD PATH`, with a query if there is one; the rest is the body.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
 
 use lbd::{
-    api::{
-        Op,
-        types::{
-            CohortBody, EndpointBody, EndpointStateBody, ExplainBody, MaintenanceBody, Nothing,
-            RollbackBody, SplitBody,
-        },
-    },
+    api::{Op, types::ExplainBody},
     config,
-    model::{
-        Actor, Address, Command, Input, Model, Moment, Order, PoolName, Share, State,
-        command::{CohortAction, EndpointAction},
-        maintenance::Maintenance,
+    control::{
+        commands::{command, parse},
+        terms::Query,
     },
+    model::{Actor, Input, Model, Moment, Order, Share, State},
 };
 use libfuzzer_sys::fuzz_target;
 use percent_encoding::percent_decode_str;
-use serde::de::DeserializeOwned;
 
 const CONFIG: &str = r#"
 [listener.http]
@@ -61,11 +53,14 @@ static MODEL: LazyLock<Model> = LazyLock::new(|| {
 fuzz_target!(|text: &str| {
     let (line, body) = text.split_once('\n').unwrap_or((text, ""));
     let (method, path) = line.split_once(' ').unwrap_or((line, ""));
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let Ok((op, values)) = Op::find(method, path) else { return };
     assert_eq!(values.len(), op.spec().path.matches('{').count());
     let decode = |value: &str| percent_decode_str(value).decode_utf8().ok().map(|v| v.into_owned());
     let Some(values) = values.into_iter().map(decode).collect::<Option<Vec<_>>>() else { return };
-    let Some(command) = command(op, &values, body.as_bytes()) else { return };
+    let Ok(query) = Query::of(query, op) else { return };
+    let _ = parse::<ExplainBody>(body.as_bytes());
+    let Ok(command) = command(op, &values, &query, body.as_bytes(), NOW) else { return };
     let order = Order { actor: Actor::lbd(), reason: None, if_revision: None, command };
     let Ok(step) = MODEL.handle(NOW, Input::Order(order)) else { return };
     for (name, service) in &step.state.services {
@@ -79,74 +74,3 @@ fuzz_target!(|text: &str| {
     next.adopt(step.settings, step.state);
     assert_eq!(next.snapshot().services.len(), 2);
 });
-
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
-    serde_json::from_slice(if body.is_empty() { b"{}" } else { body }).ok()
-}
-
-/// The command that the operation asks for; `None` where it only reads or is refused before.
-fn command(op: Op, values: &[String], body: &[u8]) -> Option<Command> {
-    let pool = || values.first()?.parse::<PoolName>().ok();
-    let address = || values.get(1)?.parse::<Address>().ok();
-    let cohort = |action| {
-        let CohortBody { list, users } = parse(body)?;
-        let users = users.into_iter().map(Arc::from).collect();
-        Some(Command::Cohort { pool: pool()?, list, users, action })
-    };
-    match op {
-        Op::SetSplit => {
-            let SplitBody { pool, share, services, span, switch } = parse(body)?;
-            let verb = if switch { "switch" } else { "weight" };
-            Some(Command::Weight { pool, share, services, span, verb })
-        }
-        Op::Rollback => {
-            let RollbackBody { services, ramp } = parse(body)?;
-            Some(Command::Rollback { services, ramp })
-        }
-        Op::SetMaintenance => {
-            let MaintenanceBody { services, until, span, message, allow, secret } = parse(body)?;
-            let until = until.or_else(|| span.map(|span| NOW.after(span)));
-            let (message, secret) = (message.map(Arc::from), secret.map(Arc::from));
-            let maintenance = Maintenance { since: NOW, until, message, allow, secret };
-            Some(Command::MaintenanceOn { services, maintenance })
-        }
-        Op::EndMaintenance => Some(Command::MaintenanceOff { services: Vec::new() }),
-        Op::AddEndpoint => {
-            let EndpointBody { address, weight, services } = parse(body)?;
-            let action = EndpointAction::Add { weight: weight.unwrap_or(1) };
-            Some(Command::Endpoint { pool: pool()?, address, services, action })
-        }
-        Op::SetEndpoint => {
-            let EndpointStateBody { state, services } = parse(body)?;
-            let action = EndpointAction::Set(state);
-            Some(Command::Endpoint { pool: pool()?, address: address()?, services, action })
-        }
-        Op::RemoveEndpoint => {
-            let (services, action) = (Vec::new(), EndpointAction::Remove);
-            Some(Command::Endpoint { pool: pool()?, address: address()?, services, action })
-        }
-        Op::AddToCohort => cohort(CohortAction::Add),
-        Op::RemoveFromCohort => cohort(CohortAction::Remove),
-        Op::ResetRuntime => parse::<Nothing>(body).map(|_| Command::ResetRuntime),
-        Op::Explain => {
-            let _: Option<ExplainBody> = parse(body);
-            None
-        }
-        Op::ReloadConfig => {
-            let _: Option<Nothing> = parse(body);
-            None
-        }
-        Op::Status
-        | Op::GetMaintenance
-        | Op::ListEndpoints
-        | Op::ListCohort
-        | Op::Events
-        | Op::ShowConfig
-        | Op::DiffConfig
-        | Op::OpenApi
-        | Op::Version
-        | Op::Metrics
-        | Op::Healthz
-        | Op::Readyz => None,
-    }
-}

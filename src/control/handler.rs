@@ -6,13 +6,14 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Either, Full, Limited, channel::Channel};
 use hyper::body::{Body as _, Bytes, Incoming};
 use percent_encoding::percent_decode_str;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use tokio::{sync::broadcast::error::RecvError, task::spawn_local, time::timeout};
 
 use super::{
     Shared,
     access::Caller,
     clock,
+    commands::{command, parse, pool},
     fault::Fault,
     status::Secrets,
     terms::{Query, Terms},
@@ -21,18 +22,11 @@ use crate::{
     api::{
         self, Op, Role,
         types::{
-            CohortBody, CohortList, EndpointBody, EndpointList, EndpointStateBody, EventList,
-            ExplainBody, MaintenanceBody, PoolEndpoints, ReloadBody, RollbackBody, SplitBody,
-            Version,
+            CohortList, EndpointList, EventList, ExplainBody, PoolEndpoints, ReloadBody, Version,
         },
     },
     model::{
-        Command, Event, Moment, Order, PoolName, Refusal, ServiceName, Severity, Share,
-        address::NotAnAddress,
-        command::{
-            CohortAction, CohortChange, EndpointAction, EndpointChange, Rollback, Runtime, Weight,
-        },
-        maintenance::Maintenance,
+        Command, Event, Moment, Order, PoolName, Refusal, ServiceName, Severity, command::Runtime,
     },
 };
 
@@ -124,7 +118,7 @@ async fn answer(
     control: &Shared,
     caller: &Caller,
 ) -> Result<Response<Body>, Fault> {
-    let query = Query::of(&request, op)?;
+    let query = Query::of(request.uri().query().unwrap_or_default(), op)?;
     let terms = Terms::of(&request, &query, &caller.actor)?;
     let wants_stream =
         request.headers().get(header::ACCEPT).is_some_and(|a| a == "text/event-stream");
@@ -139,41 +133,22 @@ async fn answer(
         Op::Status => {
             Ok(ok(&control.borrow().status(&known(control, query.services()?)?, secrets)))
         }
-        Op::SetSplit => order(control, terms, split(parse(&body)?)?),
-        Op::Rollback => {
-            let RollbackBody { services, ramp } = parse(&body)?;
-            order(control, terms, Command::Rollback(Rollback { services, ramp }))
+        Op::SetSplit
+        | Op::Rollback
+        | Op::SetMaintenance
+        | Op::EndMaintenance
+        | Op::AddEndpoint
+        | Op::SetEndpoint
+        | Op::RemoveEndpoint
+        | Op::AddToCohort
+        | Op::RemoveFromCohort => {
+            order(control, terms, command(op, &values, &query, &body, clock::now())?)
         }
         Op::GetMaintenance => Ok(ok(&control.borrow().maintenance_views(secrets))),
-        Op::SetMaintenance => order(control, terms, maintenance(parse(&body)?)?),
-        Op::EndMaintenance => order(control, terms, Command::MaintenanceOff(query.services()?)),
         Op::ListEndpoints => {
             list_endpoints(control, pool(first())?, &known(control, query.services()?)?)
         }
-        Op::AddEndpoint => {
-            let EndpointBody { address, weight, services } = parse(&body)?;
-            let action = EndpointAction::Add { weight: weight.unwrap_or(1) };
-            let pool = pool(first())?;
-            order(
-                control,
-                terms,
-                Command::Endpoint(EndpointChange { pool, address, services, action }),
-            )
-        }
-        Op::SetEndpoint => {
-            let EndpointStateBody { state, services } = parse(&body)?;
-            order(control, terms, endpoint(&values, services, EndpointAction::Set(state))?)
-        }
-        Op::RemoveEndpoint => {
-            order(control, terms, endpoint(&values, query.services()?, EndpointAction::Remove)?)
-        }
         Op::ListCohort => list_cohort(control, &pool(first())?),
-        Op::AddToCohort => {
-            order(control, terms, cohort(pool(first())?, parse(&body)?, CohortAction::Add))
-        }
-        Op::RemoveFromCohort => {
-            order(control, terms, cohort(pool(first())?, parse(&body)?, CohortAction::Remove))
-        }
         Op::Explain => Ok(ok(&control.borrow().explain(&parse::<ExplainBody>(&body)?)?)),
         Op::Events if wants_stream => Ok(follow(control)),
         Op::Events => {
@@ -213,58 +188,6 @@ fn known(control: &Shared, services: Vec<ServiceName>) -> Result<Vec<ServiceName
         Some(unknown) => Err(Refusal::UnknownService(unknown.clone())),
         None => Ok(services),
     }
-}
-
-fn pool(text: &str) -> Result<PoolName, Fault> {
-    text.parse().map_err(|e: crate::model::units::NotAName| Fault::bad(e.to_string()))
-}
-
-fn split(body: SplitBody) -> Result<Command, Fault> {
-    let SplitBody { pool, share, services, span, switch } = body;
-    if switch && share != Share::WHOLE {
-        return Err(Fault::bad("a switch gives the pool 100%"));
-    }
-    let verb = if switch { "switch" } else { "weight" };
-    Ok(Command::Weight(Weight { pool, share, services, span, verb }))
-}
-
-fn maintenance(body: MaintenanceBody) -> Result<Command, Fault> {
-    let now = clock::now();
-    let until = match (body.until, body.span) {
-        (Some(_), Some(_)) => return Err(Fault::bad("give `until` or `for`, not both")),
-        (until, span) => until.or_else(|| span.map(|span| now.after(span))),
-    };
-    let sound = |s: &String| {
-        (8..=128).contains(&s.len())
-            && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    if !body.secret.as_ref().is_none_or(sound) {
-        return Err(Fault::bad("a secret has 8 to 128 letters, digits, `-` and `_`"));
-    }
-    let maintenance = Maintenance {
-        since: now,
-        until,
-        message: body.message.map(Arc::from),
-        allow: body.allow,
-        secret: body.secret.map(Arc::from),
-    };
-    Ok(Command::MaintenanceOn(body.services, maintenance))
-}
-
-fn cohort(pool: PoolName, body: CohortBody, action: CohortAction) -> Command {
-    let users = body.users.into_iter().map(Arc::from).collect();
-    Command::Cohort(CohortChange { pool, list: body.list, users, action })
-}
-
-/// A change of the endpoint that the path names.
-fn endpoint(
-    values: &[String],
-    services: Vec<ServiceName>,
-    action: EndpointAction,
-) -> Result<Command, Fault> {
-    let [at, address] = values else { return Err(Fault::bad("the path names no endpoint")) };
-    let address = address.parse().map_err(|e: NotAnAddress| Fault::bad(e.to_string()))?;
-    Ok(Command::Endpoint(EndpointChange { pool: pool(at)?, address, services, action }))
 }
 
 fn list_endpoints(
@@ -361,16 +284,6 @@ async fn read(request: Request<Incoming>) -> Result<Bytes, Fault> {
         }
         Err(error) => Err(Fault::bad(format!("the body cannot be read: {error}"))),
     }
-}
-
-/// Reads a JSON body; an empty one is an empty object.
-pub(super) fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_slice(if body.is_empty() { b"{}" } else { body })
-}
-
-fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Fault> {
-    parse_body(body)
-        .map_err(|error| Fault::bad(format!("the body is not what it should be: {error}")))
 }
 
 fn ok<T: Serialize>(value: &T) -> Response<Body> {

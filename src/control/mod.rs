@@ -7,9 +7,10 @@
 
 pub mod access;
 pub mod clock;
+pub mod commands;
 mod configs;
 mod explain;
-mod fault;
+pub mod fault;
 mod handler;
 pub mod journal;
 mod metrics;
@@ -21,7 +22,7 @@ mod signals;
 mod status;
 pub mod store;
 mod tasks;
-mod terms;
+pub mod terms;
 mod window;
 
 use std::{

@@ -61,10 +61,9 @@ pub struct Query(BTreeMap<String, Vec<String>>);
 
 impl Query {
     /// Reads the parameters; one that the operation does not know is a mistake, not an ornament.
-    pub fn of(request: &Request<Incoming>, op: Op) -> Result<Self, Fault> {
+    pub fn of(text: &str, op: Op) -> Result<Self, Fault> {
         let known = op.spec().query;
         let mut parameters: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let text = request.uri().query().unwrap_or_default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let decode = |text: &str| {
