@@ -234,10 +234,13 @@ impl Control {
                 failing.push(key.clone());
             }
         }
+        if failing.is_empty() {
+            return;
+        }
         for key in failing {
             self.see(Sight::Failing(key));
-            self.announce();
         }
+        self.announce();
     }
 
     /// Reads the tallies into the windows, and mends what could not be written before.

@@ -58,7 +58,6 @@ pub struct Common {
 /// A running worker.
 #[derive(Debug)]
 pub struct Worker {
-    thread: thread::JoinHandle<()>,
     done: watch::Receiver<bool>,
 }
 
@@ -67,11 +66,6 @@ impl Worker {
     pub async fn done(&mut self) {
         // An error means that the thread is gone already.
         let _ = self.done.wait_for(|done| *done).await;
-    }
-
-    /// Whether the worker's thread ended; a worker never does before it is told to stop.
-    pub fn has_ended(&self) -> bool {
-        self.thread.is_finished()
     }
 }
 
@@ -93,14 +87,13 @@ pub fn start(listeners: &mut [Bound], common: &Common) -> io::Result<Vec<Worker>
                 .collect();
             let (finish, done) = watch::channel(false);
             let common = common.clone();
-            let thread =
-                thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                    if let Err(error) = run(index, doors, common) {
-                        tracing::error!("worker {index} cannot run: {error}");
-                    }
-                    finish.send_replace(true);
-                })?;
-            Ok(Worker { thread, done })
+            thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                if let Err(error) = run(index, doors, common) {
+                    tracing::error!("worker {index} cannot run: {error}");
+                }
+                finish.send_replace(true);
+            })?;
+            Ok(Worker { done })
         })
         .collect()
 }

@@ -94,14 +94,6 @@ impl Counts {
         }
     }
 
-    /// Adds another's counts.
-    pub fn add(&mut self, other: &Self) {
-        for (sum, count) in self.buckets.iter_mut().zip(&other.buckets) {
-            *sum += count;
-        }
-        self.sum += other.sum;
-    }
-
     /// The duration in microseconds that a part `q` of all does not exceed, to a bucket's width.
     /// `None` if nothing was counted.
     pub fn quantile(&self, q: f64) -> Option<u64> {
