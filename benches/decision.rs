@@ -119,7 +119,8 @@ fn view(service: &Service, tallies: &mut Tallies) -> ServiceView {
             .collect(),
     };
     let pools = service.pools.iter().map(&mut pool).collect();
-    ServiceView { pools, own: tallies.own(&service.name), page: None, log: None }
+    let (own, guard) = (tallies.own(&service.name), tallies.guard(&service.name));
+    ServiceView { pools, own, guard, barrier: None, page: None, log: None }
 }
 
 fn decision(criterion: &mut Criterion) {

@@ -15,8 +15,10 @@
 //! | [`tally`] | counters with one writer each: workers record, control reads |
 //! | [`control`] | the single writer: orders, state, probes, reload, admin API |
 //! | [`observe`] | access log and metrics |
+//! | [`notify`] | tells receivers of events, each from a thread of its own |
 //! | [`page`] | what lbd answers in its own name |
 //! | [`api`] | the admin API as one table, and what goes over the wire |
+//! | [`report`] | pure: a rollout's record → JSON, Markdown or one HTML file with plots |
 //! | [`cli`] | `lbctl`: grammar → request; reply → text or JSON |
 //!
 //! # The flows
@@ -49,8 +51,10 @@ pub mod config;
 pub mod control;
 pub mod edge;
 pub mod model;
+pub mod notify;
 pub mod observe;
 pub mod page;
 pub mod proxy;
+pub mod report;
 pub mod tally;
 pub mod view;

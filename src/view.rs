@@ -6,10 +6,18 @@
 use std::{
     collections::BTreeMap,
     ops::Deref,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use crate::{
     model::{
@@ -19,7 +27,7 @@ use crate::{
     },
     observe::access_log::Sink,
     page::Page,
-    tally::{EndpointTally, PoolTally},
+    tally::{EndpointTally, GuardTally, PoolTally},
 };
 
 /// What is in force, as workers see it.
@@ -46,6 +54,10 @@ pub struct ServiceView {
     pub pools: Box<[PoolView]>,
     /// Where lbd's own answers are counted.
     pub own: Arc<PoolTally>,
+    /// What the guard is told of its requests.
+    pub guard: Arc<GuardTally>,
+    /// Where new requests wait while the service is paused.
+    pub barrier: Option<Arc<Barrier>>,
     /// The maintenance page, if maintenance is on.
     pub page: Option<Arc<Page>>,
     /// Where requests are logged.
@@ -59,6 +71,61 @@ pub struct PoolView {
     pub tally: Arc<PoolTally>,
     /// By endpoint, as in the snapshot.
     pub endpoints: Box<[Arc<EndpointTally>]>,
+}
+
+/// Where new requests wait while a service is paused, in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Barrier {
+    is_open: AtomicBool,
+    opened: Notify,
+    waiting: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Barrier {
+    /// How many requests wait at most, over all workers.
+    pub const REQUESTS: usize = 10_000;
+    /// How much memory their heads take at most, in bytes.
+    pub const BYTES: usize = 64 * 1024 * 1024;
+
+    /// Lets everyone through who waits, and who comes.
+    pub fn open(&self) {
+        self.is_open.store(true, SeqCst);
+        self.opened.notify_waiters();
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    /// Waits until the barrier opens. False if it did not in time, or too many wait already.
+    pub async fn pass(&self, bytes: usize, limit: Duration) -> bool {
+        let Some(_place) = Queued::new(self, bytes) else { return false };
+        let mut opened = std::pin::pin!(self.opened.notified());
+        // In line before looking, so that an opening in between is not missed.
+        opened.as_mut().enable();
+        self.is_open.load(SeqCst) || tokio::time::timeout(limit, opened).await.is_ok()
+    }
+}
+
+/// A place in the line before a barrier.
+struct Queued<'g>(&'g Barrier, usize);
+
+impl<'g> Queued<'g> {
+    fn new(barrier: &'g Barrier, bytes: usize) -> Option<Self> {
+        let waiting = barrier.waiting.fetch_add(1, Relaxed);
+        let held = barrier.bytes.fetch_add(bytes, Relaxed);
+        let place = Self(barrier, bytes);
+        (waiting < Barrier::REQUESTS && held + bytes <= Barrier::BYTES).then_some(place)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+        self.0.bytes.fetch_sub(self.1, Relaxed);
+    }
 }
 
 /// Where control publishes and workers read.
@@ -118,5 +185,46 @@ impl Reader {
             *local = Arc::new(LocalView(Arc::clone(&latest)));
         }
         Arc::clone(&local)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_pass_in_order_when_the_gate_opens() {
+        let (barrier, order) = (Arc::new(Barrier::default()), Arc::new(Mutex::new(Vec::new())));
+        let tasks: Vec<_> = (0..5)
+            .map(|n| {
+                let (barrier, order) = (barrier.clone(), order.clone());
+                tokio::spawn(async move {
+                    assert!(barrier.pass(1, LONG).await);
+                    order.lock().unwrap().push(n);
+                })
+            })
+            .collect();
+        while barrier.waiting() < 5 {
+            tokio::task::yield_now().await;
+        }
+        barrier.open();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4]);
+        assert_eq!(barrier.waiting(), 0);
+        assert!(barrier.pass(1, LONG).await, "an open barrier lets everyone through");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever_or_without_bound() {
+        let barrier = Barrier::default();
+        assert!(!barrier.pass(1, LONG).await, "time is up");
+        assert!(!barrier.pass(Barrier::BYTES + 1, LONG).await, "too large");
+        barrier.waiting.store(Barrier::REQUESTS, Relaxed);
+        assert!(!barrier.pass(1, LONG).await, "too many");
+        assert_eq!(barrier.waiting(), Barrier::REQUESTS);
     }
 }

@@ -60,7 +60,7 @@ fuzz_target!(|text: &str| {
     let Some(values) = values.into_iter().map(decode).collect::<Option<Vec<_>>>() else { return };
     let Ok(query) = Query::of(query, op) else { return };
     let _ = parse::<ExplainBody>(body.as_bytes());
-    let Ok(command) = command(op, &values, &query, body.as_bytes(), NOW) else { return };
+    let Ok(command) = command(op, &values, &query, body.as_bytes(), NOW, 1) else { return };
     let order = Order { actor: Actor::lbd(), reason: None, if_revision: None, command };
     let Ok(step) = MODEL.handle(NOW, Input::Order(order)) else { return };
     for (name, service) in &step.state.services {
@@ -71,6 +71,6 @@ fuzz_target!(|text: &str| {
     let written = serde_json::to_vec(&step.state).expect("a state can be written");
     assert_eq!(serde_json::from_slice::<State>(&written).expect("and read"), step.state);
     let mut next = MODEL.clone();
-    next.adopt(step.settings, step.state);
+    next.adopt(NOW, step.settings, step.state);
     assert_eq!(next.snapshot().services.len(), 2);
 });

@@ -3,6 +3,8 @@
 
 mod openapi;
 mod operation;
+pub mod release;
+mod table;
 pub mod types;
 
 pub use openapi::document;

@@ -1,13 +1,6 @@
-//! The table of operations.
+//! The operations of the admin API.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-
-use super::types::{
-    CohortBody, CohortList, ConfigDiff, ConfigShown, EndpointBody, EndpointList, EndpointStateBody,
-    EventList, ExplainBody, Explained, MaintenanceBody, MaintenanceView, ReloadBody, Reloaded,
-    RollbackBody, SplitBody, Status, Version,
-};
-use crate::model::Changed;
+use schemars::{Schema, SchemaGenerator};
 
 /// Who may call an operation.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -29,6 +22,44 @@ pub enum Op {
     SetSplit,
     /// Give everything back to the baselines.
     Rollback,
+    /// Start a rollout.
+    StartRollout,
+    /// All rollouts.
+    ListRollouts,
+    /// What a plan can notice.
+    PlanRollout,
+    /// The rollout that runs, or the last one.
+    CurrentRollout,
+    /// Everything that is kept of a rollout.
+    GetRollout,
+    /// A rollout's report.
+    ReportRollout,
+    /// Judge a rollout's evidence by other terms.
+    SimulateRollout,
+    /// Hold the rollout.
+    PauseRollout,
+    /// Let the rollout go on.
+    ResumeRollout,
+    /// Go on to the next stage.
+    PromoteRollout,
+    /// End the rollout.
+    AbortRollout,
+    /// Run a pool's preflight.
+    Check,
+    /// What the guard judges by and finds.
+    GetGuard,
+    /// Change what the guard judges by.
+    SetGuard,
+    /// The guard's test against itself.
+    SelfTest,
+    /// Hold new requests.
+    Pause,
+    /// Let held requests go on.
+    Resume,
+    /// Receivers of notices.
+    ListReceivers,
+    /// Send a test notice.
+    TestReceiver,
     /// What maintenance is on.
     GetMaintenance,
     /// Begin or change maintenance.
@@ -105,21 +136,31 @@ pub enum Reply {
     Text(&'static str),
 }
 
-/// What every command takes besides its body.
-const COMMAND: &[Param] =
-    &[("dry_run", "true: check and answer, change nothing"), ("reason", "why, for the journal")];
-const COMMAND_OF_SERVICES: &[Param] = &[
-    ("dry_run", "true: check and answer, change nothing"),
-    ("reason", "why, for the journal"),
-    ("service", "only this service; may be given several times"),
-];
-
 impl Op {
     /// All operations, in the order of the document.
     pub const ALL: &[Self] = &[
         Self::Status,
         Self::SetSplit,
         Self::Rollback,
+        Self::StartRollout,
+        Self::ListRollouts,
+        Self::PlanRollout,
+        Self::CurrentRollout,
+        Self::GetRollout,
+        Self::ReportRollout,
+        Self::SimulateRollout,
+        Self::PauseRollout,
+        Self::ResumeRollout,
+        Self::PromoteRollout,
+        Self::AbortRollout,
+        Self::Check,
+        Self::GetGuard,
+        Self::SetGuard,
+        Self::SelfTest,
+        Self::Pause,
+        Self::Resume,
+        Self::ListReceivers,
+        Self::TestReceiver,
         Self::GetMaintenance,
         Self::SetMaintenance,
         Self::EndMaintenance,
@@ -141,118 +182,6 @@ impl Op {
         Self::Healthz,
         Self::Readyz,
     ];
-
-    /// What the operation looks like on the wire.
-    pub const fn spec(self) -> Spec {
-        use Role::{Anyone, Viewer};
-        const EVENTS: &[Param] = &[
-            ("since", "only events after this moment, in milliseconds since the Unix epoch"),
-            ("limit", "at most so many, the latest"),
-        ];
-        const SERVICE: &[Param] = &[("service", "only this service; may be given several times")];
-        match self {
-            Self::Status => get::<Status>(
-                "/v1/status",
-                Viewer,
-                "what is in force and what is happening",
-                SERVICE,
-            ),
-            Self::SetSplit => change::<SplitBody>(
-                "PUT",
-                "/v1/split",
-                "give a pool a share in every service that has it",
-            ),
-            Self::Rollback => change::<RollbackBody>(
-                "POST",
-                "/v1/rollback",
-                "give all traffic back to the baselines",
-            ),
-            Self::GetMaintenance => get::<Vec<MaintenanceView>>(
-                "/v1/maintenance",
-                Viewer,
-                "which maintenance is on",
-                &[],
-            ),
-            Self::SetMaintenance => change::<MaintenanceBody>(
-                "PUT",
-                "/v1/maintenance",
-                "begin maintenance or change its terms",
-            ),
-            Self::EndMaintenance => remove("/v1/maintenance", "end maintenance"),
-            Self::ListEndpoints => get::<EndpointList>(
-                "/v1/pools/{pool}/endpoints",
-                Viewer,
-                "list a pool's endpoints",
-                SERVICE,
-            ),
-            Self::AddEndpoint => change::<EndpointBody>(
-                "POST",
-                "/v1/pools/{pool}/endpoints",
-                "add an endpoint to a pool",
-            ),
-            Self::SetEndpoint => change::<EndpointStateBody>(
-                "PUT",
-                "/v1/pools/{pool}/endpoints/{address}",
-                "drain an endpoint, take it out of use, or put it in use",
-            ),
-            Self::RemoveEndpoint => remove(
-                "/v1/pools/{pool}/endpoints/{address}",
-                "take an endpoint out of its pool for good",
-            ),
-            Self::ListCohort => {
-                get::<CohortList>("/v1/cohorts/{pool}", Viewer, "list a pool's cohort", &[])
-            }
-            Self::AddToCohort => change::<CohortBody>(
-                "POST",
-                "/v1/cohorts/{pool}",
-                "put users on a list of the pool",
-            ),
-            Self::RemoveFromCohort => change::<CohortBody>(
-                "POST",
-                "/v1/cohorts/{pool}/remove",
-                "take users off a list of the pool",
-            ),
-            Self::Explain => Spec {
-                method: "POST",
-                role: Viewer,
-                query: &[],
-                reply: Reply::Json(SchemaGenerator::subschema_for::<Vec<Explained>>),
-                ..change::<ExplainBody>("POST", "/v1/explain", "say where a user would go, and why")
-            },
-            Self::Events => get::<EventList>(
-                "/v1/events",
-                Viewer,
-                "the journal; with `Accept: text/event-stream`, what is added to it from now on",
-                EVENTS,
-            ),
-            Self::ShowConfig => {
-                get::<ConfigShown>("/v1/config", Viewer, "the config in force", &[])
-            }
-            Self::DiffConfig => {
-                get::<ConfigDiff>("/v1/config/diff", Viewer, "runtime against file", &[])
-            }
-            Self::ReloadConfig => Spec {
-                reply: Reply::Json(SchemaGenerator::subschema_for::<Reloaded>),
-                ..change::<ReloadBody>(
-                    "POST",
-                    "/v1/config/reload",
-                    "load the config file again, all or nothing",
-                )
-            },
-            Self::OpenApi => text("/v1/openapi.json", Viewer, "this document", "application/json"),
-            Self::Version => get::<Version>("/v1/version", Viewer, "which release this is", &[]),
-            Self::Metrics => {
-                text("/metrics", Anyone, "metrics for Prometheus", "text/plain; version=0.0.4")
-            }
-            Self::Healthz => text("/healthz", Anyone, "200 while the process lives", "text/plain"),
-            Self::Readyz => text(
-                "/readyz",
-                Anyone,
-                "200 while the process takes requests, else 503",
-                "text/plain",
-            ),
-        }
-    }
 
     /// The operation for a method and path, with the values of the path's parameters (still
     /// percent-encoded).
@@ -290,43 +219,6 @@ fn segments<'p>(template: &str, path: &'p str) -> Option<Vec<&'p str>> {
     }
 }
 
-const fn get<R: JsonSchema>(
-    path: &'static str,
-    role: Role,
-    summary: &'static str,
-    query: &'static [Param],
-) -> Spec {
-    let reply = Reply::Json(SchemaGenerator::subschema_for::<R>);
-    Spec { method: "GET", path, role, summary, query, body: None, reply }
-}
-
-const fn text(path: &'static str, role: Role, summary: &'static str, media: &'static str) -> Spec {
-    Spec { method: "GET", path, role, summary, query: &[], body: None, reply: Reply::Text(media) }
-}
-
-const fn change<B: JsonSchema>(
-    method: &'static str,
-    path: &'static str,
-    summary: &'static str,
-) -> Spec {
-    let body: Option<SchemaOf> = Some(SchemaGenerator::subschema_for::<B>);
-    let reply = Reply::Json(SchemaGenerator::subschema_for::<Changed>);
-    Spec { method, path, role: Role::Operator, summary, query: COMMAND, body, reply }
-}
-
-const fn remove(path: &'static str, summary: &'static str) -> Spec {
-    let reply = Reply::Json(SchemaGenerator::subschema_for::<Changed>);
-    Spec {
-        method: "DELETE",
-        path,
-        role: Role::Operator,
-        summary,
-        query: COMMAND_OF_SERVICES,
-        body: None,
-        reply,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -345,6 +237,7 @@ mod tests {
         for op in Op::ALL {
             let spec = op.spec();
             let path = spec.path.replace("{pool}", "green").replace("{address}", "a%3A80");
+            let path = path.replace("{id}", "7").replace("{name}", "ops");
             let (found, values) = Op::find(spec.method, &path).unwrap();
             assert_eq!(found, *op);
             assert_eq!(values.len(), spec.path.matches('{').count());
@@ -362,7 +255,8 @@ mod tests {
     fn only_reading_is_open_to_viewers() {
         for op in Op::ALL {
             let spec = op.spec();
-            let reads = spec.method == "GET" || *op == Op::Explain;
+            let reads = spec.method == "GET"
+                || [Op::Explain, Op::PlanRollout, Op::SimulateRollout].contains(op);
             assert_eq!(reads, spec.role < Role::Operator, "{op:?}");
         }
     }

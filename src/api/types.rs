@@ -6,10 +6,13 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::release::RolloutStatus;
 use crate::model::{
     Address, Changed, Event, Millis, Moment, PoolName, Revision, Rule, ServiceName, Share,
     cohort::List,
+    guard::Finding,
     health::{AdminState, Standing},
+    state::{Alarm, Bake, Lockout},
     units::ListenerName,
 };
 
@@ -50,6 +53,12 @@ pub struct SplitBody {
     /// A cutover: journaled as `switch`. The share must be the whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub switch: bool,
+    /// Even where the pool is locked out, or a rollout runs, which this ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+    /// A cutover without the candidate's preflight.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skip_checks: bool,
 }
 
 /// `POST /v1/rollback`.
@@ -296,6 +305,9 @@ pub struct Status {
     pub now: Moment,
     /// Rates and percentiles are over this span before `now`.
     pub window: Millis,
+    /// The rollout that runs, or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// Listeners.
     pub listeners: Vec<ListenerStatus>,
     /// Services.
@@ -329,6 +341,24 @@ pub struct ServiceStatus {
     /// When a rollback in steps will be done, in milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ramp_until: Option<Moment>,
+    /// Until when new requests are held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_until: Option<Moment>,
+    /// Requests that are held now.
+    #[serde(default)]
+    pub held: u64,
+    /// A candidate that was given everything by hand, and when it becomes the baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<Bake>,
+    /// What the guard finds of the candidates that are on trial.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// What the guard objects to and does not act on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<Alarm>,
+    /// Pools that the guard took back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lockouts: BTreeMap<PoolName, Lockout>,
     /// Its pools.
     pub pools: Vec<PoolStatus>,
 }
@@ -364,6 +394,9 @@ pub struct PoolStatus {
     pub requests: u64,
     /// Of these, requests that were meant for another pool which had no usable endpoint.
     pub failovers: u64,
+    /// Requests whose failed first attempt on this pool was replayed on the baseline.
+    #[serde(default)]
+    pub shielded: u64,
     /// Its endpoints.
     pub endpoints: Vec<EndpointStatus>,
 }

@@ -1,6 +1,6 @@
 //! The daemon: flags → config → sockets → state → control → workers → serve until told to stop.
 
-use std::{cell::RefCell, path::PathBuf, process::ExitCode, rc::Rc, sync::Arc};
+use std::{cell::RefCell, path::PathBuf, process::ExitCode, rc::Rc, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use clap::Parser;
@@ -8,7 +8,8 @@ use lbd::{
     config::{self, Loaded},
     control::{
         self, Content, Control, Listening, Place, Shared, Stopping, clock,
-        journal::Journal,
+        disk::Disk,
+        journal,
         server::{AdminSocket, open_http, serve_http},
         store::FileStore,
     },
@@ -27,6 +28,11 @@ use tokio::{
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long a start waits for the disk to take what it has to write.
+const AT_START: Duration = Duration::from_secs(2);
+/// How long the end waits for the disk.
+const AT_END: Duration = Duration::from_secs(5);
 
 /// The edge proxy that ships releases.
 #[derive(Debug, Parser)]
@@ -99,7 +105,8 @@ async fn serve(flags: &Flags, loaded: Loaded) -> anyhow::Result<()> {
     let failures = Arc::new(Notify::new());
     let content = (loaded.text, settings.maintenance.template.clone());
     let control = take_over(flags, &settings, content, &listeners, failures.clone())?;
-    control::resolve_now(&control).await;
+    // Whether the disk answers or not: serving comes first.
+    let _ = tokio::join!(control::resolve_now(&control), control::settle(&control, AT_START));
 
     let (stop, stopping) = watch::channel(false);
     let common = Common {
@@ -107,6 +114,7 @@ async fn serve(flags: &Flags, loaded: Loaded) -> anyhow::Result<()> {
         failures,
         stop: stopping,
         workers: settings.runtime.workers,
+        beats: control.borrow().tallies.beats(),
     };
     let workers = worker::start(&mut listeners, &common)?;
     let signals = control::watch_signals(&control)?;
@@ -176,9 +184,10 @@ fn take_over(
         workers: settings.runtime.workers,
         failures,
     };
-    let journal = Journal::open(folder).with_context(hint)?;
+    let (journal, file) = journal::open(folder).with_context(hint)?;
+    let disk = Disk::start(Box::new(store), file)?;
     let logs = Writer::start()?;
-    let control = Control::new(settings.clone(), kept, Box::new(store), journal, logs, place);
+    let control = Control::new(settings.clone(), kept, disk, journal, logs, place);
     Ok(Rc::new(RefCell::new(control)))
 }
 
@@ -205,6 +214,9 @@ async fn wait_and_drain(
     tokio::select! {
         () = drained => {}
         _ = signals.wait_for(|s| *s == Stopping::Now) => tracing::warn!("stopping at once"),
+    }
+    if let Err(problem) = control::settle(control, AT_END).await {
+        tracing::error!("{problem}: the last changes and events may be lost");
     }
     control.borrow().logs().flush();
     if dead { Err(anyhow!("a worker ended by itself; see the lines above")) } else { Ok(()) }

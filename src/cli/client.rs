@@ -30,6 +30,11 @@ impl Reply {
         self.0.trim_ascii()
     }
 
+    /// The reply as text, as it came.
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+
     /// The reply as a value.
     ///
     /// # Errors
@@ -51,6 +56,11 @@ impl Client {
     /// A client of the daemon at `socket`, which must answer within `limit`.
     pub fn new(socket: impl Into<PathBuf>, limit: Millis) -> Self {
         Self { socket: socket.into(), limit }
+    }
+
+    /// The same client with another limit.
+    pub fn within(&self, limit: Millis) -> Self {
+        Self { limit, ..self.clone() }
     }
 
     /// Makes one call.

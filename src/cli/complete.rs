@@ -7,15 +7,22 @@ use clap_complete::{
     env::{Bash, EnvCompleter, Fish, Zsh},
 };
 
+use serde::de::DeserializeOwned;
+
 use super::{
     call::Call,
     client::Client,
     exit::Trouble,
     grammar::{SOCKET, SOCKET_VARIABLE, Shell},
     help,
+    values::RolloutId,
 };
 use crate::{
-    api::{Op, types::Status},
+    api::{
+        Op,
+        release::{ReceiverList, RolloutList},
+        types::{ConfigShown, Status},
+    },
     model::Millis,
 };
 
@@ -48,38 +55,73 @@ pub fn script(shell: Shell) -> Result<String, Trouble> {
 
 /// The services.
 pub fn service_names() -> ArgValueCandidates {
-    candidates(|status| status.services.iter().map(|s| s.name.to_string()).collect())
+    candidates(Op::Status, |status: Status| texts(status.services.iter().map(|s| &s.name)))
 }
 
 /// The pools.
 pub fn pool_names() -> ArgValueCandidates {
-    candidates(|status| {
-        status.services.iter().flat_map(|s| &s.pools).map(|p| p.name.to_string()).collect()
+    candidates(Op::Status, |status: Status| {
+        texts(status.services.iter().flat_map(|s| &s.pools).map(|p| &p.name))
     })
 }
 
 /// The endpoints.
 pub fn endpoint_names() -> ArgValueCandidates {
-    candidates(|status| {
+    candidates(Op::Status, |status: Status| {
         let pools = status.services.iter().flat_map(|s| &s.pools);
-        pools.flat_map(|p| &p.endpoints).map(|e| e.address.to_string()).collect()
+        texts(pools.flat_map(|p| &p.endpoints).map(|e| &e.address))
     })
 }
 
-fn candidates(names: fn(&Status) -> BTreeSet<String>) -> ArgValueCandidates {
+/// The rollouts' numbers, and `last`.
+pub fn rollout_ids() -> ArgValueCandidates {
+    candidates(Op::ListRollouts, |list: RolloutList| {
+        let mut ids = texts(list.rollouts.iter().map(|rollout| rollout.id));
+        ids.insert(RolloutId::Last.to_string());
+        ids
+    })
+}
+
+/// The receivers of notices.
+pub fn receiver_names() -> ArgValueCandidates {
+    candidates(Op::ListReceivers, |list: ReceiverList| {
+        texts(list.receivers.iter().map(|r| &r.name))
+    })
+}
+
+/// The rollout plans of the config in force.
+pub fn plan_names() -> ArgValueCandidates {
+    candidates(Op::ShowConfig, |shown: ConfigShown| plans(&shown.effective))
+}
+
+fn plans(config: &str) -> BTreeSet<String> {
+    let config: toml::Table = toml::from_str(config).unwrap_or_default();
+    let plans = config.get("rollout").and_then(toml::Value::as_table);
+    plans.map(|plans| plans.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn texts<T: ToString>(names: impl Iterator<Item = T>) -> BTreeSet<String> {
+    names.map(|name| name.to_string()).collect()
+}
+
+/// The names that the daemon's reply to `op` has.
+fn candidates<T: DeserializeOwned + 'static>(
+    op: Op,
+    names: fn(T) -> BTreeSet<String>,
+) -> ArgValueCandidates {
     ArgValueCandidates::new(move || {
         // Without the daemon there is nothing to offer, and a prompt is no place for errors.
         let typed: Vec<OsString> = std::env::args_os().collect();
         let socket = socket(&typed, std::env::var_os(SOCKET_VARIABLE));
-        let names = status(socket).map(|status| names(&status)).unwrap_or_default();
+        let names = asked(socket, op).map(names).unwrap_or_default();
         names.into_iter().map(CompletionCandidate::new).collect()
     })
 }
 
-fn status(socket: PathBuf) -> Option<Status> {
+fn asked<T: DeserializeOwned>(socket: PathBuf, op: Op) -> Option<T> {
     let client = Client::new(socket, LIMIT);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    runtime.block_on(client.call(&Call::new(Op::Status))).ok()?.read().ok()
+    runtime.block_on(client.call(&Call::new(op))).ok()?.read().ok()
 }
 
 /// The socket that the line being typed would use.
@@ -122,6 +164,13 @@ mod tests {
 
     #[test]
     fn without_daemon_there_are_no_names() {
-        assert!(status("/nowhere/admin.sock".into()).is_none());
+        assert!(asked::<Status>("/nowhere/admin.sock".into(), Op::Status).is_none());
+    }
+
+    #[test]
+    fn plans_are_read_from_the_config_in_force() {
+        let config = "[rollout.default]\nhold = '5m'\n[rollout.careful]\n[listener.http]\n";
+        assert_eq!(plans(config), ["careful", "default"].map(String::from).into());
+        assert!(plans("").is_empty() && plans("no TOML").is_empty());
     }
 }

@@ -168,6 +168,7 @@ mod tests {
             services: vec!["app".parse().unwrap()],
             summary: summary.into(),
             reason: Some("canary".into()),
+            cause: None,
             before: String::new(),
             after: String::new(),
             revision: Revision(42),

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use crate::{api::types::Failure, model::Millis};
+use crate::{
+    api::types::Failure,
+    model::{Millis, Refusal},
+};
 
 /// Exit codes of `lbctl`. Deploy scripts rely on them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,20 +68,6 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Codes of what the daemon refuses, as [`crate::model::Refusal::code`] gives them.
-const REFUSAL_CODES: &[&str] = &[
-    "unknown_pool",
-    "unknown_service",
-    "nowhere_else",
-    "unknown_endpoint",
-    "endpoint_exists",
-    "ambiguous_service",
-    "stale_revision",
-    "senseless",
-    "state_not_written",
-    "bad_config",
-];
-
 /// Why a verb did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
@@ -125,6 +114,8 @@ pub enum Trouble {
     /// What was waited for ended otherwise.
     #[error("{problem}")]
     EndedOtherwise {
+        /// The exit code that this is.
+        exit: Exit,
         /// What came instead.
         problem: String,
         /// What to do.
@@ -166,15 +157,13 @@ impl Trouble {
             Self::Unreachable { .. } | Self::Lost { .. } => Exit::Unreachable,
             Self::NoAnswer(_) | Self::StillWaiting { .. } => Exit::TimedOut,
             Self::Answered { status: 400..=499, .. } => Exit::Refused,
-            Self::Answered { failure, .. } if REFUSAL_CODES.contains(&failure.code.as_str()) => {
+            Self::Answered { failure, .. } if Refusal::CODES.contains(&failure.code.as_str()) => {
                 Exit::Refused
             }
+            Self::EndedOtherwise { exit, .. } => *exit,
             // A reader that has seen enough, as in `lbctl events | head`, is no failure.
             Self::Io(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
-            Self::Answered { .. }
-            | Self::Garbled(_)
-            | Self::Io(_)
-            | Self::EndedOtherwise { .. } => Exit::Failed,
+            Self::Answered { .. } | Self::Garbled(_) | Self::Io(_) => Exit::Failed,
         }
     }
 
@@ -203,6 +192,11 @@ impl Trouble {
         }
     }
 
+    /// Whether the daemon refused for the reason that `code` stands for.
+    pub fn is_refusal(&self, code: &str) -> bool {
+        matches!(self, Self::Answered { failure, .. } if failure.code == code)
+    }
+
     /// Whether the daemon may only be away for a while.
     pub fn is_absence(&self) -> bool {
         match self {
@@ -222,11 +216,14 @@ mod tests {
     use std::io::{Error, ErrorKind};
 
     use super::*;
-    use crate::model::{Refusal, Revision, Share};
 
     fn answered(status: u16, code: &str) -> Trouble {
         let failure = Failure { error: "no".into(), code: code.into(), hint: "yes".into() };
         Trouble::Answered { status, failure }
+    }
+
+    fn ended(exit: Exit) -> Trouble {
+        Trouble::EndedOtherwise { exit, problem: String::new(), hint: "" }
     }
 
     fn unreachable(kind: ErrorKind) -> Trouble {
@@ -256,34 +253,14 @@ mod tests {
             (answered(412, "stale_revision"), Exit::Refused),
             (answered(507, "state_not_written"), Exit::Refused),
             (answered(500, "internal"), Exit::Failed),
+            (answered(500, "checks_failed"), Exit::Refused),
+            (ended(Exit::RolledBack), Exit::RolledBack),
+            (ended(Exit::Held), Exit::Held),
             (Trouble::Garbled(String::new()), Exit::Failed),
             (Trouble::Io(ErrorKind::PermissionDenied.into()), Exit::Failed),
             (Trouble::Io(ErrorKind::BrokenPipe.into()), Exit::Done),
         ] {
             assert_eq!(trouble.exit(), exit, "{trouble:?}");
-        }
-    }
-
-    #[test]
-    fn the_codes_of_refusals_are_known() {
-        let pool: crate::model::PoolName = "green".parse().unwrap();
-        let service: crate::model::ServiceName = "app".parse().unwrap();
-        let address: crate::model::Address = "a:80".parse().unwrap();
-        let (asked, current) = (Revision(1), Revision(2));
-        for refusal in [
-            Refusal::UnknownPool(pool.clone()),
-            Refusal::UnknownService(service.clone()),
-            Refusal::NoSuchPoolInService { service: service.clone(), pool: pool.clone() },
-            Refusal::NowhereElse { pool: pool.clone(), rest: Share::WHOLE },
-            Refusal::UnknownEndpoint { pool: pool.clone(), address: address.clone() },
-            Refusal::EndpointExists { service, pool: pool.clone(), address },
-            Refusal::AmbiguousService { pool, services: String::new() },
-            Refusal::StaleRevision { asked, current },
-            Refusal::Senseless { problem: String::new(), hint: "" },
-            Refusal::NotWritten(String::new()),
-            Refusal::BadConfig(String::new()),
-        ] {
-            assert!(REFUSAL_CODES.contains(&refusal.code()), "{}", refusal.code());
         }
     }
 

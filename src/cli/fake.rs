@@ -21,7 +21,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Answers a request, given as `METHOD TARGET`, with a status and a body.
+    /// Answers a request, given as `METHOD TARGET`, with a status and a body; with status 0 it hangs up,
+    /// like a daemon that restarts.
     pub fn answering(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("admin.sock")).unwrap();
@@ -58,7 +59,7 @@ async fn respond(
     request: Request<Incoming>,
     log: Arc<Mutex<Vec<String>>>,
     answer: Arc<Answer>,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
+) -> Result<Response<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
     let asked = format!("{} {}", request.method(), request.uri());
     let if_match = request.headers().get(header::IF_MATCH).cloned();
     let body = request.into_body().collect().await?.to_bytes();
@@ -71,5 +72,8 @@ async fn respond(
     }
     log.lock().unwrap().push(line);
     let (status, text) = answer(&asked);
+    if status == 0 {
+        return Err("the daemon hangs up".into());
+    }
     Ok(Response::builder().status(status).body(Full::new(Bytes::from(text))).unwrap())
 }

@@ -7,8 +7,8 @@ use super::{exit::Exit, grammar::Cli};
 /// The verbs in the groups in which help shows them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Look", &["status", "explain", "events"]),
-    ("Release", &["weight", "switch", "rollback", "maintenance", "cohort"]),
-    ("Operate", &["endpoint", "config"]),
+    ("Release", &["rollout", "weight", "switch", "rollback", "check", "guard", "cohort"]),
+    ("Operate", &["maintenance", "pause", "resume", "endpoint", "notify", "config"]),
     ("lbctl itself", &["version", "completion", "man", "help"]),
 ];
 
@@ -20,7 +20,7 @@ pub fn command() -> clap::Command {
         grouped(&command)
     );
     let examples = "Examples:
-  lbctl weight green 25 --reason 'canary of release 7'
+  lbctl rollout start green --wait --reason 'release 7'
   lbctl rollback";
     let codes: Vec<_> =
         Exit::ALL.iter().map(|e| format!("  {}  {}", e.code(), e.meaning())).collect();
@@ -103,7 +103,7 @@ mod tests {
         other.sort_unstable();
         assert_eq!(one, other);
         let help = self::command().render_help().to_string();
-        assert!(help.contains("Release:\n  weight "), "{help}");
+        assert!(help.contains("Release:\n  rollout "), "{help}");
         assert!(help.contains("  4  refused, nothing changed"), "{help}");
     }
 }

@@ -5,10 +5,11 @@
 //! - `call` is one request; `client` sends it and reads the reply, or follows the stream of events.
 //! - One file for each noun turns its verbs into calls and the replies into lines.
 //! - `exit` has the exit codes, and the troubles that lead to them.
-//! - `out`, `table` and `moment` are how lines look.
+//! - `out`, `table`, `moment` and `numbers` are how lines look, `judged` is how the guard is quoted.
 
 mod call;
 mod change;
+mod check;
 mod client;
 mod cohort;
 mod complete;
@@ -20,11 +21,17 @@ mod explain;
 #[cfg(test)]
 mod fake;
 mod grammar;
+mod guard;
 mod help;
+mod judged;
 mod maintenance;
 mod man;
 mod moment;
+mod notify;
+mod numbers;
 mod out;
+mod pause;
+mod rollout;
 mod session;
 mod status;
 mod table;
@@ -122,6 +129,12 @@ async fn dispatch(session: &mut Session<'_>, verb: Verb) -> Result<(), Trouble> 
         Verb::Weight(args) => weight::weight(session, args).await,
         Verb::Switch(args) => weight::switch(session, args).await,
         Verb::Rollback(args) => weight::rollback(session, args).await,
+        Verb::Rollout(verb) => rollout::run(session, verb).await,
+        Verb::Check(args) => check::run(session, args).await,
+        Verb::Guard(verb) => guard::run(session, verb).await,
+        Verb::Pause(args) => pause::pause(session, args).await,
+        Verb::Resume(services) => pause::resume(session, services).await,
+        Verb::Notify(verb) => notify::run(session, verb).await,
         Verb::Maintenance(verb) => maintenance::run(session, verb).await,
         Verb::Endpoint(verb) => endpoint::run(session, verb).await,
         Verb::Cohort(verb) => cohort::run(session, verb).await,

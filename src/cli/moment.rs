@@ -48,6 +48,32 @@ pub fn local(at: Moment, now: Moment, zone: &TimeZone) -> String {
     at.strftime(form).to_string()
 }
 
+/// How moments are shown to somebody.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    /// What their clock shows.
+    pub now: Moment,
+    /// Where they are.
+    pub zone: TimeZone,
+}
+
+impl Clock {
+    /// `12:30:00`; with the date where that is not today's.
+    pub fn at(&self, at: Moment) -> String {
+        local(at, self.now, &self.zone)
+    }
+
+    /// `12:30:00 (in 4m 12s)`.
+    pub fn coming(&self, at: Moment) -> String {
+        format!("{} (in {})", self.at(at), span(at.since(self.now)))
+    }
+
+    /// `12:30:00 (4m 12s ago)`.
+    pub fn past(&self, at: Moment) -> String {
+        format!("{} ({} ago)", self.at(at), span(self.now.since(at)))
+    }
+}
+
 /// An end, as `--until` takes it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Until {

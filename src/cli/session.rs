@@ -8,7 +8,7 @@ use super::{
     client::{Client, Reply},
     exit::Trouble,
     grammar::{Globals, Verb},
-    moment,
+    moment::{self, Clock},
     out::Out,
 };
 use crate::model::{Changed, Millis, Revision};
@@ -17,6 +17,12 @@ use crate::model::{Changed, Millis, Revision};
 const REPLY_LIMIT: Millis = Millis::from_secs(10);
 /// How long `--wait` waits, if not told otherwise.
 pub const WAIT_LIMIT: Millis = Millis::from_secs(60);
+/// How long a preflight may take, if not told otherwise.
+pub const CHECK_LIMIT: Millis = Millis::from_secs(5 * 60);
+/// How long a receiver may take for a test notice, if not told otherwise.
+pub const NOTICE_LIMIT: Millis = Millis::from_secs(30);
+/// As long as it takes: a hundred years.
+pub const FOREVER: Millis = Millis::from_secs(100 * 365 * 86_400);
 
 /// One run of `lbctl`.
 pub struct Session<'w> {
@@ -67,6 +73,22 @@ impl<'w> Session<'w> {
     /// How long to wait for something that takes its time.
     pub fn wait_limit(&self, otherwise: Millis) -> Millis {
         self.timeout.unwrap_or(otherwise)
+    }
+
+    /// Gives replies this long, if not told otherwise.
+    pub fn allow(&mut self, limit: Millis) {
+        self.client = self.client.within(self.wait_limit(limit));
+    }
+
+    /// A client for questions that are asked again and again: however long the wait is, a daemon that
+    /// does not answer is soon noticed.
+    pub fn poller(&self) -> Client {
+        self.client.within(self.wait_limit(REPLY_LIMIT).min(REPLY_LIMIT))
+    }
+
+    /// How moments are shown now.
+    pub fn clock(&self) -> Clock {
+        Clock { now: moment::moment(&moment::now()), zone: self.zone.clone() }
     }
 
     /// Reads something; prints it if the form is JSON.

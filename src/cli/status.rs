@@ -7,8 +7,12 @@ use super::{
     client::Reply,
     exit::Trouble,
     grammar::StatusArgs,
-    moment::{local, span},
+    guard::{alarm_lines, lockout_lines},
+    judged::{toned, verdict_lines},
+    moment::{Clock, local, span},
+    numbers::{counted, latency, percent, rate},
     out::{Form, Screen},
+    rollout::{ending, headline},
     session::Session,
     table::{
         Cell, Paint,
@@ -19,6 +23,7 @@ use super::{
 use crate::{
     api::{
         Op,
+        release::RolloutStatus,
         types::{EndpointStatus, MaintenanceView, PoolStatus, ServiceStatus, Status},
     },
     model::{
@@ -109,45 +114,34 @@ pub fn render(status: &Status, zone: &TimeZone, paint: Paint) -> Vec<String> {
         status.window
     )];
     for listener in &status.listeners {
-        let plural = if listener.connections == 1 { "" } else { "s" };
-        let (name, address, count) = (&listener.name, &listener.address, listener.connections);
-        lines.extend(wrapped(0, &format!("listener {name} {address}, {count} connection{plural}")));
+        let count = counted(listener.connections, "connection");
+        lines.extend(wrapped(
+            0,
+            &format!("listener {} {}, {count}", listener.name, listener.address),
+        ));
     }
+    let clock = Clock { now: status.now, zone: zone.clone() };
+    lines.extend(status.rollout.iter().flat_map(|rollout| rollout_lines(rollout, &clock, paint)));
     for service in &status.services {
         lines.push(String::new());
-        lines.extend(block(service, &Clock { now: status.now, zone }, paint));
+        lines.extend(block(service, &clock, paint));
     }
     lines
 }
 
-struct Clock<'a> {
-    now: Moment,
-    zone: &'a TimeZone,
+fn rollout_lines(status: &RolloutStatus, clock: &Clock, paint: Paint) -> Vec<String> {
+    let mut lines = headline(&status.rollout, &status.text, paint);
+    let waits = status.waits_for.iter().map(|what| format!("waits for {what}"));
+    let texts = waits.chain(ending(&status.rollout, clock));
+    lines.extend(texts.flat_map(|text| wrapped(2, &text)));
+    lines
 }
 
-impl Clock<'_> {
-    /// `12:30:00 (in 4m 12s)`.
-    fn coming(&self, at: Moment) -> String {
-        format!("{} (in {})", local(at, self.now, self.zone), span(at.since(self.now)))
-    }
-}
-
-fn block(service: &ServiceStatus, clock: &Clock<'_>, paint: Paint) -> Vec<String> {
+fn block(service: &ServiceStatus, clock: &Clock, paint: Paint) -> Vec<String> {
     let name = paint.apply(Tone::Bold, service.name.as_str()).into_owned();
     let mut lines = vec![format!("{name}  baseline {}", service.baseline)];
-    let mut warn = |text: String| {
-        let told = wrapped(2, &text);
-        lines.extend(told.iter().map(|l| paint.apply(Tone::Warning, l).into_owned()));
-    };
-    if let Some(maintenance) = &service.maintenance {
-        warn(maintenance_line(maintenance, clock.now, clock.zone));
-    }
-    if let Some(at) = service.returns_at {
-        warn(format!("the weights return to what they were at {}", clock.coming(at)));
-    }
-    if let Some(at) = service.ramp_until {
-        warn(format!("rolling back to {} in steps until {}", service.baseline, clock.coming(at)));
-    }
+    lines.extend(toned(paint, Tone::Warning, unusual(service, clock)));
+    lines.extend(judged(service, clock, paint));
     lines.extend(pools(service).lines(paint));
     lines.extend(endpoints(service).lines(paint));
     for text in service.pools.iter().flat_map(remarks) {
@@ -156,9 +150,43 @@ fn block(service: &ServiceStatus, clock: &Clock<'_>, paint: Paint) -> Vec<String
     lines
 }
 
+/// What somebody has set and will end.
+fn unusual(service: &ServiceStatus, clock: &Clock) -> Vec<String> {
+    let mut texts = Vec::new();
+    if let Some(maintenance) = &service.maintenance {
+        texts.push(maintenance_line(maintenance, clock.now, &clock.zone));
+    }
+    if let Some(at) = service.paused_until {
+        let (until, held) = (clock.coming(at), service.held);
+        texts.push(format!("new requests are held until {until} at most; {held} wait"));
+    }
+    if let Some(at) = service.returns_at {
+        texts.push(format!("the weights return to what they were at {}", clock.coming(at)));
+    }
+    if let Some(at) = service.ramp_until {
+        let (baseline, at) = (&service.baseline, clock.coming(at));
+        texts.push(format!("rolling back to {baseline} in steps until {at}"));
+    }
+    if let Some(bake) = &service.bake {
+        let (pool, until) = (&bake.pool, clock.coming(bake.until));
+        texts.push(format!("{pool} has everything and becomes the baseline at {until}"));
+    }
+    texts.iter().flat_map(|text| wrapped(2, text)).collect()
+}
+
+/// What the guard makes of the candidates.
+fn judged(service: &ServiceStatus, clock: &Clock, paint: Paint) -> Vec<String> {
+    let alarm = service.alarm.iter().flat_map(|alarm| alarm_lines(alarm, clock, paint));
+    let locked = service.lockouts.iter();
+    let locked = locked.flat_map(|(pool, lockout)| lockout_lines(pool, lockout, clock, paint));
+    let verdicts = service.findings.iter();
+    let verdicts = verdicts.flat_map(|f| verdict_lines(2, f.pool.as_str(), &f.verdict, paint));
+    alarm.chain(locked).chain(verdicts).collect()
+}
+
 /// `maintenance of all services since 12:00:00 until 14:00:00 (in 58m): Back soon`.
 pub fn maintenance_line(view: &MaintenanceView, now: Moment, zone: &TimeZone) -> String {
-    let clock = Clock { now, zone };
+    let clock = Clock { now, zone: zone.clone() };
     let of = view.service.as_ref().map_or("all services".into(), ToString::to_string);
     let until = view.until.map(|at| format!(" until {}", clock.coming(at))).unwrap_or_default();
     let since = local(view.since, now, zone);
@@ -230,6 +258,11 @@ fn remarks(pool: &PoolStatus) -> Vec<String> {
     if !failures.is_empty() {
         remarks.push(format!("{} failures: {}", pool.name, failures.join(", ")));
     }
+    if pool.shielded > 0 {
+        let (name, count) = (&pool.name, counted(pool.shielded, "failed first attempt"));
+        let were = if pool.shielded == 1 { "was" } else { "were" };
+        remarks.push(format!("{name}: {count} {were} replayed on the baseline"));
+    }
     if pool.failovers > 0 {
         let (name, count) = (&pool.name, pool.failovers);
         remarks.push(format!("{name} stood in {count} times for a pool without usable endpoint"));
@@ -270,41 +303,41 @@ pub fn seen(pool: &PoolStatus) -> String {
     pool.observed.map_or("-".into(), percent)
 }
 
-fn percent(ratio: f64) -> String {
-    let percent = ratio * 100.0;
-    match percent {
-        p if p <= 0.0 => "0%".into(),
-        p if p < 0.01 => "<0.01%".into(),
-        p if p < 10.0 => format!("{p:.2}%"),
-        p => format!("{p:.1}%"),
-    }
-}
-
-fn rate(rps: f64) -> String {
-    if rps > 0.0 && rps < 100.0 { format!("{rps:.1}") } else { format!("{rps:.0}") }
-}
-
-fn latency(ms: Option<f64>) -> String {
-    match ms {
-        None => "-".into(),
-        Some(ms) if ms < 10.0 => format!("{ms:.1}ms"),
-        Some(ms) if ms < 1_000.0 => format!("{ms:.0}ms"),
-        Some(ms) => format!("{:.1}s", ms / 1_000.0),
-    }
-}
-
 #[cfg(test)]
 pub mod tests {
     use super::*;
     use crate::cli::table::WIDTH;
 
-    /// Two services, one with maintenance and a weight that returns, one with a down endpoint.
+    /// Two services: one in a rollout, with a down endpoint and all that the guard can say; one with
+    /// maintenance, a bake and a weight that returns.
     pub const SAMPLE: &str = r#"{
         "version": "0.1.0", "pid": 4711, "revision": 42, "started": 1795200000000,
         "now": 1795262400000, "window": "10s",
         "listeners": [{ "name": "http", "address": "0.0.0.0:8080", "connections": 1250 }],
+        "rollout": {
+            "id": 7, "candidate": "green", "services": ["api"], "name": "default",
+            "plan": { "stages": [{ "share": "25%" }, { "share": "100%" }], "hold": "5m",
+                      "advance": "hold", "require": ["checks"], "max_hold": "1h", "bake": "24h" },
+            "by": { "name": "alice" }, "began": 1795262000000, "milestones": [],
+            "phase": { "phase": "holding", "stage": 0, "since": 1795262000000 },
+            "share": "25%", "text": "holds stage 1 of 2: green at 25%",
+            "waits_for": "the guard; 412 of 500 requests of api judged", "findings": {} },
         "services": [
-            { "name": "api", "baseline": "blue", "ramp_until": 1795262412000, "pools": [
+            { "name": "api", "baseline": "blue", "ramp_until": 1795262412000,
+              "paused_until": 1795262420000, "held": 17,
+              "alarm": { "pool": "green", "verdict": "both-degraded", "since": 1795262340000,
+                         "text": "of 31 failures, 12 fell on green; going back would not help" },
+              "lockouts": { "red": { "since": 1795258800000,
+                                     "cause": "all of 4 requests failed" } },
+              "findings": [{ "pool": "green", "at": 1795262400000,
+                "verdict": { "verdict": "undecided", "lacking": "requests",
+                             "have": 412, "need": 500 },
+                "evidence": { "since": 1795262000000, "share": "25%", "concurrent": true,
+                  "candidate": { "requests": 412, "failed": 2, "users_failed": 2,
+                                 "stage_requests": 412, "stage_failed": 2 },
+                  "baseline": { "requests": 1240, "failed": 0, "users_failed": 0,
+                                "stage_requests": 1240, "stage_failed": 0 }, "tests": [] } }],
+              "pools": [
                 { "name": "blue", "share": "75%", "observed": 0.7513, "rps": 1240.4,
                   "failures": {}, "error_ratio": 0.0, "p50_ms": 4.21, "p95_ms": 45.3,
                   "p99_ms": 120.0, "in_flight": 8, "requests": 120034, "failovers": 3,
@@ -315,7 +348,7 @@ pub mod tests {
                 { "name": "green", "share": "25%", "observed": 0.2487, "rps": 412.0,
                   "failures": { "connect": 2, "upstream-5xx": 12 }, "error_ratio": 0.0042,
                   "p50_ms": 5.0, "p95_ms": 88.8, "p99_ms": 1204.0, "in_flight": 3,
-                  "requests": 4032, "failovers": 0, "endpoints": [
+                  "requests": 4032, "failovers": 0, "shielded": 12, "endpoints": [
                     { "address": "app.internal:9001", "target": "10.0.0.7:9001", "weight": 2,
                       "state": "ready", "standing": "out", "in_flight": 0, "requests": 2010,
                       "reason": "GET /health answered status 500 where 200 to 399 was expected" },
@@ -326,6 +359,7 @@ pub mod tests {
                   ] }
             ] },
             { "name": "web", "baseline": "blue", "returns_at": 1795263000000,
+              "bake": { "pool": "green", "until": 1795348800000 },
               "maintenance": { "since": 1795262000000, "until": 1795269600000, "allow": [],
                                "message": "We are back soon." },
               "pools": [
@@ -363,14 +397,5 @@ pub mod tests {
             text = text.replace(&format!("\x1b[{code}m"), "");
         }
         assert_eq!(text, rendered(Paint::Off).join("\n"));
-    }
-
-    #[test]
-    fn numbers_keep_their_sense_when_small_or_large() {
-        let percents = [0.0, 0.00001, 0.0042, 0.5, 1.0].map(percent);
-        assert_eq!(percents, ["0%", "<0.01%", "0.42%", "50.0%", "100.0%"]);
-        assert_eq!([0.0, 3.44, 1240.4].map(rate), ["0", "3.4", "1240"]);
-        let latencies = [None, Some(4.21), Some(88.8), Some(1204.0)].map(latency);
-        assert_eq!(latencies, ["-", "4.2ms", "89ms", "1.2s"]);
     }
 }

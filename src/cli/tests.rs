@@ -11,14 +11,14 @@ use super::{
     status::tests::SAMPLE,
 };
 
-struct Ran {
-    exit: Exit,
-    out: String,
-    err: String,
+pub struct Ran {
+    pub exit: Exit,
+    pub out: String,
+    pub err: String,
 }
 
-async fn ran(socket: &str, line: &str) -> Ran {
-    let words = ["lbctl", "--socket", socket].into_iter().chain(line.split(' '));
+pub async fn ran(socket: &str, line: &str) -> Ran {
+    let words = ["lbctl", "--socket", socket].into_iter().chain(line.split_whitespace());
     let cli = Cli::try_parse_from(words).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let form = form(&cli.globals);
@@ -27,7 +27,7 @@ async fn ran(socket: &str, line: &str) -> Ran {
     Ran { exit, out: text(out), err: text(err) }
 }
 
-const CHANGED: &str =
+pub const CHANGED: &str =
     r#"{"revision":42,"changed":true,"summary":["green 10% → 25% (blue 90% → 75%)"]}"#;
 
 fn changing() -> Daemon {
@@ -78,6 +78,29 @@ async fn every_setter_calls_its_operation() {
             "cohort remove green u --deny",
             r#"POST /v1/cohorts/green/remove {"list":"deny","users":["u"]}"#,
         ),
+        ("switch green --skip-checks", {
+            r#"PUT /v1/split {"pool":"green","share":"100%","switch":true,"skip_checks":true}"#
+        }),
+        ("weight green 5 --force", r#"PUT /v1/split {"pool":"green","share":"5%","force":true}"#),
+        ("pause --max 30s", r#"POST /v1/pause {"max":"30s"}"#),
+        ("pause --service app --reason x", r#"POST /v1/pause?reason=x {"services":["app"]}"#),
+        ("resume", "DELETE /v1/pause"),
+        ("resume --service a --if-revision 7", "DELETE /v1/pause?service=a if-match=7"),
+        ("rollout pause --reason lunch", "POST /v1/rollouts/current/pause?reason=lunch {}"),
+        ("rollout resume", "POST /v1/rollouts/current/resume {}"),
+        ("rollout promote", r#"POST /v1/rollouts/current/promote {"full":false}"#),
+        ("rollout promote --full", r#"POST /v1/rollouts/current/promote {"full":true}"#),
+        ("rollout abort --if-revision 7", "POST /v1/rollouts/current/abort if-match=7 {}"),
+        (
+            "guard set --service app --action hold --alpha 0.001 --tolerance-latency 30% \
+             --error-rate none --p95 500ms --min-requests 100 --compare false --shield true",
+            r#"PUT /v1/guard {"services":["app"],"terms":{"action":"hold","alpha":0.001,"compare":false,"error_rate":null,"min_requests":100,"p95":"500ms","shield":true,"tolerance":{"latency":"30%"}}}"#,
+        ),
+        (
+            "guard set --tolerance-errors 1 --window 30s --sustain 5s --warmup 1m --dry-run",
+            r#"PUT /v1/guard?dry_run=true {"terms":{"sustain":"5s","tolerance":{"errors":"1%"},"warmup":"1m","window":"30s"}}"#,
+        ),
+        ("guard set --reset", r#"PUT /v1/guard {"terms":{}}"#),
     ] {
         let daemon = changing();
         assert_eq!(ran(&daemon.socket(), line).await.exit, Exit::Done, "{line}");
@@ -259,6 +282,123 @@ fn a_wrong_command_line_is_told_like_any_other_error() {
     assert!(!told.contains("For more information"), "{told}");
 }
 
+#[tokio::test]
+async fn a_preflight_is_a_table_and_an_exit_code() {
+    let report = |passed: bool| {
+        format!(
+            r#"{{"pool":"green","passed":{passed},"rows":[
+            {{"service":"app","endpoint":"10.0.0.7:9001","check":"POST /login","passed":{passed},
+              "text":"answered 200","took_ms":12.3}},
+            {{"service":"app","check":"health","passed":true,"text":"1 of 1 is up"}}]}}"#
+        )
+    };
+    let good = Daemon::answering(move |_| (200, report(true)));
+    let text = ran(&good.socket(), "check green --service app").await;
+    assert_eq!(good.asked(), [r#"POST /v1/checks {"pool":"green","services":["app"]}"#]);
+    let expected = "\
+SERVICE  ENDPOINT       CHECK        RESULT  TOOK  FOUND
+app      10.0.0.7:9001  POST /login  passed  12ms  answered 200
+app      -              health       passed     -  1 of 1 is up
+green passed 2 checks
+";
+    assert_eq!((text.exit, text.out.as_str()), (Exit::Done, expected));
+    let bad = Daemon::answering(move |_| (200, report(false)));
+    let text = ran(&bad.socket(), "check green").await;
+    assert_eq!(text.exit, Exit::Failed);
+    assert!(text.out.contains("POST /login  failed  12ms"), "{}", text.out);
+    assert!(text.err.starts_with("lbctl: green failed 1 of 2 checks\n  hint: "), "{}", text.err);
+    let json = ran(&bad.socket(), "check green --json").await;
+    assert!(json.exit == Exit::Failed && json.out.starts_with(r#"{"pool":"green""#));
+}
+
+#[tokio::test]
+async fn the_guard_shows_what_it_judges_by_and_finds() {
+    let list = r#"{"revision":4,"services":[{"service":"app","baseline":"blue",
+        "differs_from_file":true,"terms":{"action":"rollback","compare":true,"alpha":0.0001,
+          "tolerance":{"errors":"0.5%","latency":"20%"},"error_rate":"1%","p95":"500ms",
+          "window":"10s","sustain":"5s","min_requests":50,"warmup":"30s","shield":true},
+        "findings":[],
+        "alarm":{"pool":"green","verdict":"both-degraded","since":0,"text":"blue fails, too"},
+        "lockouts":{"red":{"since":0,"cause":"all requests failed"}}}]}"#;
+    let daemon = Daemon::answering(move |_| (200, list.into()));
+    let text = ran(&daemon.socket(), "guard status app").await;
+    assert_eq!(daemon.asked(), ["GET /v1/guard?service=app"]);
+    for line in [
+        "app  baseline blue",
+        "  judges by other terms than the config file's; `guard set --reset` goes back",
+        "  a no-go leads to rollback; shield on",
+        "  judged against the baseline: alpha 0.0001, tolerance errors 0.5%, latency 20%",
+        "  limits: error_rate 1%, p95 500ms, over 10s, exceeded for 5s",
+        "  from 50 requests on; fresh endpoints are not judged for 30s",
+        "  no candidate is on trial",
+    ] {
+        assert!(text.out.lines().any(|l| l == line), "{line}\n{}", text.out);
+    }
+    for part in ["  alarm since 1970-", "  red is locked out since 1970-", "rollout start red`"] {
+        assert!(text.out.contains(part), "{part}\n{}", text.out);
+    }
+    assert!(text.out.lines().all(|l| l.chars().count() <= 80), "{}", text.out);
+}
+
+#[tokio::test]
+async fn a_guard_that_is_told_nothing_is_a_usage_error() {
+    for line in ["guard set", "guard set --service app"] {
+        let ran = ran("/nowhere/admin.sock", line).await;
+        assert_eq!(ran.exit, Exit::Usage);
+        assert!(ran.err.starts_with("lbctl: guard set: nothing is named"), "{}", ran.err);
+    }
+}
+
+#[tokio::test]
+async fn the_selftest_is_a_table() {
+    let tests =
+        r#"[{"service":"app","since":0,"runs":200,"alarms":1,"samples":80000,"alpha":0.01}]"#;
+    let daemon = Daemon::answering(move |_| (200, tests.into()));
+    let text = ran(&daemon.socket(), "guard selftest").await;
+    assert!(text.out.starts_with("SERVICE  SINCE"), "{}", text.out);
+    assert!(text.out.ends_with("  200             1  0.50%    1.00%     80000\n"), "{}", text.out);
+    let none = Daemon::answering(move |_| (200, "[]".into()));
+    let text = ran(&none.socket(), "guard selftest").await;
+    assert_eq!(text.out, "no service is tested against itself\n");
+}
+
+#[tokio::test]
+async fn receivers_are_listed_and_tried() {
+    let daemon = Daemon::answering(|asked| match asked {
+        "GET /v1/notify" => (
+            200,
+            r#"{"receivers":[{"name":"chat","kind":"slack","sent":4,"failed":1,"dropped":0,
+            "waiting":0,"problem":"status 500"}]}"#
+                .into(),
+        ),
+        "POST /v1/notify/chat/test" => (200, r#"{"sent":true}"#.into()),
+        _ => (200, r#"{"sent":false,"problem":"connection refused"}"#.into()),
+    });
+    let list = ran(&daemon.socket(), "notify list").await;
+    let expected = "\
+NAME  KIND   SENT  FAILED  DROPPED  WAITING  PROBLEM
+chat  slack     4       1        0        0  status 500
+";
+    assert_eq!(list.out, expected);
+    let good = ran(&daemon.socket(), "notify test chat").await;
+    assert_eq!((good.exit, good.out.as_str()), (Exit::Done, "chat took the notice\n"));
+    let bad = ran(&daemon.socket(), "notify test pager").await;
+    assert_eq!(bad.exit, Exit::Failed);
+    assert!(bad.err.starts_with("lbctl: pager did not take the notice: connection refused\n"));
+    assert_eq!(
+        daemon.asked()[1..],
+        ["POST /v1/notify/chat/test {}", "POST /v1/notify/pager/test {}"]
+    );
+}
+
+#[tokio::test]
+async fn what_only_asks_takes_no_terms_of_commands() {
+    for line in ["rollout why --reason x", "check green --dry-run", "notify test a --if-revision 1"]
+    {
+        assert_eq!(ran("/nowhere/admin.sock", line).await.exit, Exit::Usage, "{line}");
+    }
+}
+
 fn typed(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split(' '))
 }
@@ -276,6 +416,19 @@ fn wrong_values_are_usage_errors_with_their_types_own_words() {
         ("lbctl maintenance on --secret short", "at least 8 letters"),
         ("lbctl explain --header none", "`none` is not a header"),
         ("lbctl status -w --interval 1ms", "at least 100ms"),
+        ("lbctl rollout start green --stages 5,x,100", "`x` is not a percentage"),
+        ("lbctl rollout start green --advance never", "[possible values: hold, evidence, manual]"),
+        ("lbctl rollout start green --plan a/b", "`a/b` is not a name"),
+        ("lbctl rollout why first", "`first` is not the number of a rollout; write one, or last"),
+        ("lbctl rollout simulate --alpha 0", "`0` is not a chance of a false alarm"),
+        ("lbctl rollout simulate --alpha nan", "`nan` is not a chance of a false alarm"),
+        (
+            "lbctl rollout simulate --p95 fast",
+            "is not a duration; write a number with a unit, as in 250ms, 30s, 5m or 2h, or none",
+        ),
+        ("lbctl rollout report --format pdf", "[possible values: md, json, html]"),
+        ("lbctl guard set --action panic", "[possible values: rollback, hold, alert]"),
+        ("lbctl guard set --min-requests 0", "0 is not in 1.."),
     ] {
         let error = typed(line).unwrap_err();
         assert_eq!(error.exit_code(), 2);
@@ -296,8 +449,16 @@ fn combinations_without_sense_are_usage_errors() {
         "lbctl endpoint add green a:80 --weight 0",
         "lbctl endpoint ready green a:80 --wait",
         "lbctl cohort add green",
-        "lbctl weight green 5 --force",
+        "lbctl weight green --force",
+        "lbctl switch green --force",
         "lbctl status --json --quiet",
+        "lbctl rollout",
+        "lbctl rollout start",
+        "lbctl rollout start green 5",
+        "lbctl guard set --reset --alpha 0.01",
+        "lbctl guard set --reset --action hold",
+        "lbctl notify test",
+        "lbctl pause 30s",
     ] {
         assert_eq!(typed(line).unwrap_err().exit_code(), 2, "{line}");
     }

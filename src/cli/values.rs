@@ -1,8 +1,10 @@
-//! Values that only the command line knows: secrets, networks, headers, intervals.
+//! Values that only the command line knows: secrets, networks, headers, intervals, limits.
 
-use std::{io::Read, net::IpAddr, str::FromStr};
+use std::{fmt, io::Read, net::IpAddr, str::FromStr};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ipnet::IpNet;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::model::Millis;
 
@@ -80,6 +82,78 @@ pub fn header(text: &str) -> Result<(String, String), String> {
     let name = http::HeaderName::from_str(name.trim()).map_err(|_| wrong())?;
     let value = http::HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;
     Ok((name.to_string(), value.to_str().map_err(|_| wrong())?.to_owned()))
+}
+
+/// A limit, or that there is to be none. JSON has `null` for the latter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Limit<T> {
+    /// The limit.
+    At(T),
+    /// `none`.
+    None,
+}
+
+impl<T: FromStr<Err: fmt::Display>> FromStr for Limit<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            text => text.parse().map(Self::At).map_err(|error| format!("{error}, or none")),
+        }
+    }
+}
+
+/// Which rollout.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum RolloutId {
+    /// The one that runs, or else ran last.
+    #[default]
+    Last,
+    /// The one with this number.
+    Number(u64),
+}
+
+impl FromStr for RolloutId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |_| format!("`{text}` is not the number of a rollout; write one, or last");
+        if text == "last" { Ok(Self::Last) } else { text.parse().map(Self::Number).map_err(wrong) }
+    }
+}
+
+impl fmt::Display for RolloutId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Last => f.write_str("last"),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
+}
+
+/// Largest chance of a false alarm, as the config has it.
+const CHANCE_MAX: f64 = 0.1;
+
+/// A chance of a false alarm.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn probability(text: &str) -> Result<f64, String> {
+    let chance = text.parse().ok().filter(|chance| *chance > 0.0 && *chance <= CHANCE_MAX);
+    let wrong = || format!("`{text}` is not a chance of a false alarm; write one as in 0.0001");
+    chance.ok_or_else(wrong)
+}
+
+/// Reads one of these words, by which JSON knows the values of a type.
+pub fn one_of<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: Clone + DeserializeOwned + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words)
+        .try_map(|word| serde_json::from_value(serde_json::Value::String(word)))
 }
 
 #[cfg(test)]

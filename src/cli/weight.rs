@@ -3,10 +3,10 @@
 use super::{
     call::Call,
     client::POLL,
-    exit::Trouble,
+    exit::{Exit, Trouble},
     grammar::{RollbackArgs, SwitchArgs, WeightArgs},
     moment::{local, span},
-    session::{Session, WAIT_LIMIT},
+    session::{CHECK_LIMIT, Session, WAIT_LIMIT},
     status::seen,
     table::{
         Side::{Left, Right},
@@ -32,7 +32,15 @@ pub async fn weight(session: &mut Session<'_>, args: WeightArgs) -> Result<(), T
         let call = Call::new(Op::Status).services(&services);
         return show(session, &call, args.pool.as_ref()).await;
     };
-    let body = SplitBody { pool: pool.clone(), share, services, span: args.span, switch: false };
+    let body = SplitBody {
+        pool: pool.clone(),
+        share,
+        services,
+        span: args.span,
+        switch: false,
+        force: args.force,
+        skip_checks: false,
+    };
     session.change(Call::new(Op::SetSplit).body(&body)?).await.map(drop)
 }
 
@@ -42,8 +50,19 @@ pub async fn weight(session: &mut Session<'_>, args: WeightArgs) -> Result<(), T
 ///
 /// As for [`super::client::Client::call`].
 pub async fn switch(session: &mut Session<'_>, args: SwitchArgs) -> Result<(), Trouble> {
+    if !args.skip_checks {
+        session.allow(CHECK_LIMIT);
+    }
     let (share, services) = (Share::WHOLE, args.services.names);
-    let body = SplitBody { pool: args.pool, share, services, span: None, switch: true };
+    let body = SplitBody {
+        pool: args.pool,
+        share,
+        services,
+        span: None,
+        switch: true,
+        force: false,
+        skip_checks: args.skip_checks,
+    };
     session.change(Call::new(Op::SetSplit).body(&body)?).await.map(drop)
 }
 
@@ -108,7 +127,7 @@ fn ended(status: &Status) -> Result<(), Trouble> {
         let problem =
             format!("the ramp was ended by another command: {pool} of {name} is at {share}");
         let hint = "`lbctl events` shows who did it; `lbctl rollback` goes back at once";
-        Err(Trouble::EndedOtherwise { problem, hint })
+        Err(Trouble::EndedOtherwise { exit: Exit::Failed, problem, hint })
     })
 }
 

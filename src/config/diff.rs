@@ -66,6 +66,9 @@ mod tests {
         let new = settings(
             "[admin]\nviewers = ['x']\n[runtime]\nmax_connections = 1\n[bucketing]\nsalt = 's'\n\
              [listener.a]\naddress = '0.0.0.0:80'\nmax_header_bytes = 2048\n\
+             [guard]\nshield = false\n[rollout.default]\nhold = '1s'\n\
+             [[notify]]\nname = 'a'\nkind = 'slack'\nurl = 'https://a'\n\
+             [service.app.guard]\nwindow = '1m'\n[[service.app.check]]\npath = '/'\n\
              [service.b.pool.c]\nendpoints = []\n[service.b]\nhosts = ['b']",
         );
         assert_eq!(needs_restart(&old, &new), Vec::<String>::new());

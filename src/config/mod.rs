@@ -4,7 +4,7 @@
 //! key by key. Nothing stops at the first mistake: one run shows all of them, each with its line,
 //! its key, what is wrong and what to write instead. What comes out needs no further check.
 //!
-//! - [`check`] is the reader itself; it touches nothing but the page template it is told to read.
+//! - [`check()`] is the reader itself; it touches nothing but the page template it is told to read.
 //! - [`load`] reads a file from disk.
 //! - [`needs_restart`] names the changes that a reload cannot make.
 //!
@@ -15,19 +15,23 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use crate::model::Settings;
+use crate::model::{Settings, guard::Terms};
 use reader::{Report, Section};
 
 mod access;
 mod admin;
+mod check;
 mod diff;
+mod guard;
 mod health;
 mod listener;
 mod maintenance;
+mod notify;
 mod places;
 mod pool;
 mod problem;
 mod reader;
+mod rollout;
 mod service;
 mod values;
 
@@ -116,11 +120,24 @@ fn settings(
     let runtime = admin::runtime(root.section("runtime"));
     let bucketing = admin::bucketing(root.section("bucketing"));
     let maintenance = maintenance::maintenance(root.section("maintenance"), read);
+    let guard = guard::guard(root.section("guard"), &Terms::default());
+    let rollout = rollout::plans(root.section("rollout"));
+    let notify = notify::receivers(&mut root);
     let listener = listener::listeners(root.section("listener"), admin.http);
-    let service = service::services(root.section("service"));
+    let service = service::services(root.section("service"), &guard);
     root.finish();
     let (listener, service) = (listener?, service?);
-    Some(Settings { admin, runtime, bucketing, maintenance, listener, service })
+    Some(Settings {
+        admin,
+        runtime,
+        bucketing,
+        maintenance,
+        guard,
+        rollout,
+        notify,
+        listener,
+        service,
+    })
 }
 
 #[cfg(test)]

@@ -5,15 +5,21 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use ipnet::IpNet;
 
 use super::{reader::Value, values::parsed};
-use crate::model::address::is_host_name;
+use crate::model::address::{Address, is_host_name};
 
 /// Longest path of a Unix socket in bytes: `sun_path` holds 108 with its terminator.
 const SOCKET_PATH_MAX: usize = 107;
+
+/// Longest web address in bytes.
+const URL_MAX: usize = 2048;
+/// Longest mail address in bytes (RFC 5321, section 4.5.3.1.3, without its brackets).
+const MAIL_ADDRESS_MAX: usize = 254;
 
 /// An IP address with a port, as in `"0.0.0.0:80"`.
 pub(super) fn socket_address(value: &Value<'_>) -> Option<SocketAddr> {
@@ -99,17 +105,69 @@ pub(super) fn request_path(value: &Value<'_>) -> Option<Box<str>> {
 
 /// A `Host` header: a host name or IP address, perhaps with a port.
 pub(super) fn host_header(value: &Value<'_>) -> Option<Box<str>> {
-    let is_host = |text: &&str| {
-        let name = match text.rsplit_once(':') {
-            Some((name, port)) if port.parse::<u16>().is_ok() => name,
-            _ => text,
-        };
-        let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-        is_host_name(name) || bare.parse::<IpAddr>().is_ok()
-    };
-    value.text().filter(is_host).map(Into::into).or_else(|| {
+    value.text().filter(|text| is_authority(text)).map(Into::into).or_else(|| {
         value.is_not("a host", "HOST or HOST:PORT, as in \"app.internal\" or \"app.internal:8080\"")
     })
+}
+
+/// A host name or IP address, perhaps with a port.
+fn is_authority(text: &str) -> bool {
+    let name = match text.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        _ => text,
+    };
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    is_host_name(name) || bare.parse::<IpAddr>().is_ok()
+}
+
+/// An `http://` or `https://` address. The messages do not repeat it: its path may be a secret.
+pub(super) fn web_address(value: &Value<'_>) -> Option<Arc<str>> {
+    let write = "one that begins with https:// or http://, as in \"https://hooks.example.com/lbd\"";
+    let refuse = || value.problem(format!("is not a web address; write {write}"));
+    let Some(text) = value.text() else { return refuse() };
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let authority = rest.and_then(|rest| rest.split(['/', '?']).next());
+    if authority.is_some_and(|authority| authority.contains('@')) {
+        return value.problem("has a user or password in it; write the address without them");
+    }
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    let is_address = plain && authority.is_some_and(is_authority) && text.len() <= URL_MAX;
+    if is_address && text.parse::<http::Uri>().is_ok() { Some(text.into()) } else { refuse() }
+}
+
+/// A mail server: `smtp://HOST:PORT` or `smtps://HOST:PORT`. A password in it is not repeated.
+pub(super) fn mail_server(value: &Value<'_>) -> Option<Arc<str>> {
+    let typed = value.text().unwrap_or_default();
+    if typed.contains('@') {
+        return value
+            .problem("has a user or password in it; write them as the keys username and password");
+    }
+    let place = typed.strip_prefix("smtps://").or_else(|| typed.strip_prefix("smtp://"));
+    match place.map(str::parse) {
+        Some(Ok(Address::Ip(_) | Address::Host { .. })) => Some(typed.into()),
+        _ => value.is_not(
+            "a mail server",
+            "smtp://HOST:PORT or smtps://HOST:PORT, as in \"smtp://mail.example.com:587\"",
+        ),
+    }
+}
+
+/// A mail address as SMTP takes it: no display name, no brackets.
+pub(super) fn mail_address(value: &Value<'_>) -> Option<Arc<str>> {
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"<>()[],:;\\\"".contains(c);
+    let is_address = |text: &&str| {
+        text.len() <= MAIL_ADDRESS_MAX
+            && text.chars().all(plain)
+            && text.split_once('@').is_some_and(|(user, host)| {
+                !user.is_empty() && !host.is_empty() && !host.contains('@')
+            })
+    };
+    let write = "one with a single @ and without spaces, as in \"ops@example.com\"";
+    value
+        .text()
+        .filter(is_address)
+        .map(Into::into)
+        .or_else(|| value.is_not("a mail address", write))
 }
 
 /// `path` seen from the folder of `file`.
@@ -119,7 +177,10 @@ pub(super) fn beside(file: &Path, path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::reader::read_table as table, *};
+    use super::{
+        super::reader::{read_one, read_table as table},
+        *,
+    };
 
     #[test]
     fn addresses_and_networks() {
@@ -201,6 +262,63 @@ mod tests {
                 ("''", "-"),
             ],
         );
+    }
+
+    #[test]
+    fn web_addresses_are_not_repeated() {
+        let good =
+            ["https://a", "http://a.example:80/p?q=1", "https://[::1]:8443/x", "https://a?b@c"];
+        for text in good {
+            let read = read_one(&format!("'{text}'"), web_address).unwrap();
+            assert_eq!(&*read, text);
+        }
+        for text in [
+            "1",
+            "''",
+            "'a.secret'",
+            "'ftp://a.secret'",
+            "'https://'",
+            "'https:///secret'",
+            "'https://secret:99999'",
+            "'https://a/secret#b'",
+            "'https://a/se cret'",
+            "'https://a/sécret'",
+            "'HTTPS://secret'",
+            "'https://user:secret@a/'",
+            "['secret']",
+            &format!("'https://secret/{}'", "x".repeat(URL_MAX)),
+        ] {
+            let message = read_one(text, web_address).unwrap_err();
+            assert!(message.contains("; write ") && !message.contains("cret"), "{message}");
+        }
+    }
+
+    #[test]
+    fn mail_servers_and_addresses() {
+        table(
+            mail_server,
+            &[
+                ("'smtp://mail.example.com:587'", "\"smtp://mail.example.com:587\""),
+                ("'smtps://[::1]:465'", "\"smtps://[::1]:465\""),
+                ("'smtp://mail'", "-"),
+                ("'smtp://mail:0'", "-"),
+                ("'smtp://mail:25/'", "-"),
+                ("'smtp://unix:/a'", "-"),
+                ("'mail:25'", "-"),
+                ("'http://mail:25'", "-"),
+                ("25", "-"),
+            ],
+        );
+        let message = read_one("'smtp://me:secret@mail:25'", mail_server).unwrap_err();
+        assert!(message.contains("; write ") && !message.contains("secret"), "{message}");
+        let good = ("'ops+lbd@example.com'", "\"ops+lbd@example.com\"");
+        let long = format!("'a@{}'", "x".repeat(MAIL_ADDRESS_MAX));
+        table(mail_address, &[good, ("'root@localhost'", "\"root@localhost\"")]);
+        for text in ["1", "''", "'a'", "'@a'", "'a@'", "'a@b@c'", "'a b@c'", "'A <a@b>'", "'a,b@c'"]
+        {
+            table(mail_address, &[(text, "-")]);
+        }
+        table(mail_address, &[("\"a@b\\r\\nX: y\"", "-"), (&long, "-")]);
     }
 
     #[test]

@@ -15,6 +15,10 @@ use super::problem::{Problem, Problems};
 /// Longest text that a message repeats, in characters.
 const SHOWN_MAX: usize = 60;
 
+/// What a name is made of, as messages say it.
+pub(super) const NAME_FORM: &str =
+    "up to 63 letters, digits, - and _, beginning with a letter or digit";
+
 /// What to write instead, by how the parser's message begins.
 const HINTS: &[(&str, &str)] = &[
     ("duplicate key", "write each key and each [section] once"),
@@ -152,6 +156,15 @@ impl<'t> Value<'t> {
         )
     }
 
+    /// The elements as `read` reads them; `None` if one is wrong. Reports if the value is no array,
+    /// with an `example` of one.
+    pub fn list<T>(&self, example: &str, read: impl Fn(&Self) -> Option<T>) -> Option<Vec<T>> {
+        let Some(items) = self.items() else { return self.is_not("a list", example) };
+        // Every element is read before one that is wrong spoils the list.
+        let read: Vec<Option<T>> = items.iter().map(read).collect();
+        read.into_iter().collect()
+    }
+
     /// The value as a section; reports if it is no table. `write` shows how to write it.
     pub fn section(&self, write: &str) -> Option<Section<'t>> {
         match self.value.as_table() {
@@ -194,6 +207,8 @@ pub(super) struct Section<'t> {
     /// Whether the file has something else in its place, which was reported.
     refused: bool,
     known: Vec<&'static str>,
+    /// Keys that were reported with a message of their own.
+    strange: Vec<&'static str>,
 }
 
 impl<'t> Section<'t> {
@@ -208,7 +223,7 @@ impl<'t> Section<'t> {
         at: Option<usize>,
         entries: Option<&'t DeTable<'t>>,
     ) -> Self {
-        Self { report, key, at, entries, refused: false, known: Vec::new() }
+        Self { report, key, at, entries, refused: false, known: Vec::new(), strange: Vec::new() }
     }
 
     /// Takes the value of the key `name`, if it is there.
@@ -256,11 +271,7 @@ impl<'t> Section<'t> {
         example: &str,
         read: impl Fn(&Value<'t>) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let Some(value) = self.take(name) else { return Some(Vec::new()) };
-        let Some(items) = value.items() else { return value.is_not("a list", example) };
-        // Every element is read before one that is wrong spoils the list.
-        let read: Vec<Option<T>> = items.iter().map(read).collect();
-        read.into_iter().collect()
+        self.take(name).map_or_else(|| Some(Vec::new()), |value| value.list(example, read))
     }
 
     /// Takes the section `name`; an empty one if it is absent or no table.
@@ -279,18 +290,28 @@ impl<'t> Section<'t> {
     pub fn named<N: FromStr>(&self) -> Vec<(Option<N>, Value<'t>)> {
         let named = |(key, value): (&str, Value<'t>)| {
             let name = key.parse().ok().or_else(|| {
-                value.problem(format!(
-                    "{} is not a name; write up to 63 letters, digits, - and _, beginning with a \
-                     letter or digit",
-                    quoted(key)
-                ))
+                value.problem(format!("{} is not a name; write {NAME_FORM}", quoted(key)))
             });
             (name, value)
         };
-        let mut entries: Vec<_> = self.values().map(named).collect();
+        self.entries().into_iter().map(named).collect()
+    }
+
+    /// All entries in the order of the file.
+    pub fn entries(&self) -> Vec<(&'t str, Value<'t>)> {
+        let mut entries: Vec<_> = self.values().collect();
         // The table sorts by name, but of two that clash the later one is to blame.
         entries.sort_by_key(|(_, value)| value.at);
         entries
+    }
+
+    /// Reports the keys among `names` that are there but mean nothing here, with a `message` that
+    /// says so better than that they are unknown.
+    pub fn refuse(&mut self, names: &[&'static str], message: &str) {
+        for (_, value) in self.values().filter(|(key, _)| names.contains(key)) {
+            value.problem::<()>(message);
+        }
+        self.strange.extend(names);
     }
 
     /// Whether the section has no entry at all, and nothing else stands in its place.
@@ -312,7 +333,8 @@ impl<'t> Section<'t> {
 
     /// Reports the keys that nobody has taken.
     pub fn finish(self) {
-        for (key, value) in self.values().filter(|(key, _)| !self.known.contains(key)) {
+        let settled = |key: &str| self.known.contains(&key) || self.strange.contains(&key);
+        for (key, value) in self.values().filter(|(key, _)| !settled(key)) {
             value.problem::<()>(match nearest(key, &self.known) {
                 Some(near) => format!("unknown key; did you mean {near}?"),
                 None => format!("unknown key; known here: {}", self.known.join(", ")),

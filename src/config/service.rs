@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     access::access_log,
+    check::checks,
+    guard::guard,
     health::health,
     places::{host, path_prefix},
     pool::{baseline, pools},
@@ -12,6 +14,7 @@ use super::{
 };
 use crate::model::{
     Millis, ServiceName,
+    guard::Terms,
     route::Routes,
     settings::{Anonymous, Balance, Failover, Pin, Secret, Service, ServiceTimeouts},
 };
@@ -29,8 +32,12 @@ const BALANCE: &[(&str, Balance)] =
 const FAILOVER: &[(&str, Failover)] =
     &[("any", Failover::Any), ("weighted", Failover::Weighted), ("off", Failover::Off)];
 
-/// Reads all services. No two may claim the same host and path.
-pub(super) fn services(section: Section<'_>) -> Option<BTreeMap<ServiceName, Arc<Service>>> {
+/// Reads all services. No two may claim the same host and path; what their guards leave out is as
+/// `above`, in `[guard]`.
+pub(super) fn services(
+    section: Section<'_>,
+    above: &Terms,
+) -> Option<BTreeMap<ServiceName, Arc<Service>>> {
     if section.is_empty() {
         section
             .missing::<()>("", "is missing; write [service.app.pool.blue] with its endpoints")?;
@@ -38,13 +45,18 @@ pub(super) fn services(section: Section<'_>) -> Option<BTreeMap<ServiceName, Arc
     let mut claims = Claims::default();
     let named = section.named::<ServiceName>().into_iter();
     let read = named.filter_map(|(name, value)| {
-        let service = service(name.as_ref(), &value, &mut claims)?;
+        let service = service(name.as_ref(), &value, above, &mut claims)?;
         Some((name?, Arc::new(service)))
     });
     Some(read.collect())
 }
 
-fn service(name: Option<&ServiceName>, value: &Value<'_>, claims: &mut Claims) -> Option<Service> {
+fn service(
+    name: Option<&ServiceName>,
+    value: &Value<'_>,
+    above: &Terms,
+    claims: &mut Claims,
+) -> Option<Service> {
     let mut section = value.section("[service.NAME.pool.POOL] with its endpoints")?;
     let ids = "a list, as in [\"header:X-User-Id\", \"cookie:uid\"]";
     let hosts = section.list("hosts", "a list, as in [\"www.example.com\"]", host);
@@ -63,6 +75,8 @@ fn service(name: Option<&ServiceName>, value: &Value<'_>, claims: &mut Claims) -
     let timeouts = timeouts(section.section("timeouts"));
     let health = health(section.section("health"));
     let access_log = section.optional("access_log", access_log).flatten();
+    let guard = guard(section.section("guard"), above);
+    let check = checks(&mut section);
     section.finish();
     // Every key was looked at before the first `?`, so one run shows every mistake.
     Some(Service {
@@ -78,6 +92,8 @@ fn service(name: Option<&ServiceName>, value: &Value<'_>, claims: &mut Claims) -
         timeouts,
         health,
         access_log,
+        guard,
+        check,
         pool: pools?,
     })
 }

@@ -7,12 +7,17 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::Millis;
 
 const MINIMAL: &str = include_str!("../../conf/minimal.toml");
 const FULL: &str = include_str!("../../conf/lbd.toml");
 
 fn no_files(_: &Path) -> std::io::Result<String> {
     Err(Error::from(ErrorKind::NotFound))
+}
+
+fn a_page(_: &Path) -> std::io::Result<String> {
+    Ok("<h1>{{ message }}</h1>".to_owned())
 }
 
 fn good(text: &str) -> Settings {
@@ -81,9 +86,32 @@ fn the_full_file_shows_the_defaults() {
     assert_eq!((&full.runtime, &full.bucketing), (&minimal.runtime, &minimal.bucketing));
     assert_eq!(full.maintenance.message, minimal.maintenance.message);
     assert_eq!(full.maintenance.retry_after, minimal.maintenance.retry_after);
+    assert_eq!((&full.guard, &full.rollout), (&minimal.guard, &minimal.rollout));
+    assert_eq!((&web.guard, &web.check, &full.notify), (&app.guard, &app.check, &minimal.notify));
     let (full, minimal) = (&full.admin, &minimal.admin);
     assert_eq!((&full.socket, full.socket_mode), (&minimal.socket, minimal.socket_mode));
     assert_eq!(full.state_dir, minimal.state_dir);
+}
+
+/// The same of sections that stand behind a `#`, each given without the keys that have a default.
+#[test]
+fn what_is_optional_shows_its_defaults() {
+    let web = |text: &str| check(text, &a_page).unwrap().service.values().nth(1).cloned().unwrap();
+    let without = |key: &str| {
+        let text = every_key();
+        let begins = format!("{key} = ");
+        let lines = text.lines().filter(|line| !line.starts_with(&begins));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(web(&without("method")).check, web(&every_key()).check);
+    assert_eq!(web(&without("expect")).check, web(&every_key()).check);
+    assert_eq!(web(&every_key()).check.len(), 1);
+    let notify = |text: &str| check(text, &a_page).unwrap().notify;
+    let shown = notify(&every_key());
+    assert_eq!(notify(&without("severity"))[0], shown[0]);
+    assert_eq!(shown.len(), 4);
+    let bare = every_key().replace("url = \"https://events.pagerduty.com/v2/enqueue\"", "");
+    assert_eq!(notify(&bare), shown);
 }
 
 /// Asks every section for the keys it knows by giving it one that it does not.
@@ -91,12 +119,13 @@ fn the_full_file_shows_the_defaults() {
 fn the_full_file_shows_every_key() {
     let mut probe = String::new();
     for line in every_key().lines() {
-        let line = line.replace("{ address", "{ zzzzzzzz = 1, address");
+        let line = ["address", "errors", "share"].iter().fold(line.to_owned(), |line, key| {
+            line.replace(&format!("{{ {key}"), &format!("{{ zzzzzzzz = 1, {key}"))
+        });
         let header = line.starts_with('[');
         probe = format!("{probe}{line}\n{}", if header { "zzzzzzzz = 1\n" } else { "" });
     }
-    let page = |_: &Path| Ok("<h1>{{ message }}</h1>".to_owned());
-    let problems = check(&format!("zzzzzzzz = 1\n{probe}"), &page).unwrap_err();
+    let problems = check(&format!("zzzzzzzz = 1\n{probe}"), &a_page).unwrap_err();
     let mut known = BTreeSet::new();
     for problem in &problems.list {
         let keys = problem.message.strip_prefix("unknown key; known here: ");
@@ -107,14 +136,17 @@ fn the_full_file_shows_every_key() {
     let mut present = BTreeSet::new();
     walk("", &toml::Value::Table(every_key().parse().unwrap()), &mut present);
     let missing: Vec<_> = known.difference(&present).collect();
-    assert!(missing.is_empty() && known.len() > 60, "{missing:?} of {}", known.len());
+    assert!(missing.is_empty() && known.len() > 100, "{missing:?} of {}", known.len());
 }
 
-/// `service.web.pool.blue.weight` as `service.*.pool.*.weight`, without places in lists.
+/// `service.web.pool.blue.weight` as `service.*.pool.*.weight`, without places in lists. A
+/// service's guard is explained where `[guard]` is.
 fn general(key: &str) -> String {
+    let key = key.find(".guard.").and_then(|at| key.get(at + 1..)).unwrap_or(key);
     let parts: Vec<_> = key.split('.').map(|part| part.split('[').next().unwrap()).collect();
     let is_name = |n: usize| {
-        (n == 1 && ["listener", "service"].contains(&parts[0])) || (n == 3 && parts[2] == "pool")
+        (n == 1 && ["listener", "rollout", "service"].contains(&parts[0]))
+            || (n == 3 && parts[2] == "pool")
     };
     let parts = parts.iter().enumerate().map(|(n, part)| if is_name(n) { "*" } else { *part });
     parts.collect::<Vec<_>>().join(".")
@@ -143,6 +175,31 @@ fn settings_print_as_a_config_file() {
         let printed = toml::to_string(&settings).unwrap();
         assert_eq!(good(&printed), settings, "{printed}");
     }
+    let limited = FULL.replace("#p50", "p50").replace("#error_rate", "error_rate");
+    let guards = "[service.api.guard]\nerror_rate = 'none'\np99 = '3s'\nalpha = 1e-7\n\
+                  tolerance = { latency = 7 }\n[[service.api.check]]\npath = '/a'\n\
+                  headers = { 'X.Y' = \"it's \\\"1\\\"\" }\n[[service.api.check]]\npath = '/b'\n\
+                  method = 'POST'\ndata = \"a\\nb\"\nbody = 'c'\nmax_latency = '1s'\n\
+                  [rollout.x]\nstages = [{ share = 1, hold = '2h', min_requests = 7 }, '100%']\n\
+                  require = []\n";
+    let settings = good(&format!("{limited}\n{guards}"));
+    let guards: Vec<_> = settings.service.values().map(|service| service.guard.clone()).collect();
+    assert_eq!((guards[0].error_rate, guards[0].p50), (None, Some(Millis(100))));
+    assert_eq!(guards[1], settings.guard);
+    let printed = toml::to_string(&settings).unwrap();
+    assert_eq!(good(&printed), settings, "{printed}");
+}
+
+/// The secrets are put back in place of the stars, in the order in which they are printed.
+#[test]
+fn everything_prints_as_a_config_file() {
+    let settings = check(&every_key(), &a_page).unwrap();
+    let mut printed = toml::to_string(&settings).unwrap();
+    let stars = printed.matches("***").count();
+    let slack = "https://hooks.slack.com/services/change-me";
+    printed = printed.replacen("***", slack, 1).replace("***", "change-me-please");
+    assert_eq!(check(&printed, &a_page).unwrap(), settings, "{printed}");
+    assert_eq!(stars, 6);
 }
 
 #[test]
@@ -198,6 +255,104 @@ retries = 11
             "22 service.\"a b\".retries 11 is out of range; write a number from 0 to 10",
         ],
     );
+}
+
+#[test]
+fn mistakes_of_releases_are_reported_with_their_lines() {
+    let text = format!(
+        "{MINIMAL}[guard]
+window = \"1h\"
+tolerance = {{ error = \"1%\" }}
+
+[service.app.guard]
+window = \"20m\"
+p95 = \"off\"
+
+[[service.app.check]]
+path = \"/ok\"
+
+[[service.app.check]]
+method = \"get\"
+headers = {{ \"a b\" = \"x\" }}
+
+[rollout.default]
+stages = [
+  \"10%\",
+  {{ share = \"5%\", hold = \"0s\" }},
+  \"50%\",
+]
+max_hold = \"1m\"
+
+[rollout.\"a b\"]
+advance = \"auto\"
+
+[[notify]]
+name = \"ops\"
+kind = \"slack\"
+server = \"x\"
+
+[[notify]]
+name = \"ops\"
+kind = \"email\"
+severity = \"error\"
+from = \"me\"
+"
+    );
+    assert_wrong(
+        &text,
+        &[
+            "11 guard.window \"1h\" is too long: the guard keeps 15 minutes; write 1s to 15m",
+            "12 guard.tolerance.error unknown key; did you mean errors?",
+            "15 service.app.guard.window \"20m\" is too long: the guard keeps 15 minutes; write",
+            "16 service.app.guard.p95 \"off\" is not a duration; write",
+            "21 service.app.check[1].path is missing; write path = \"/healthz\"",
+            "22 service.app.check[1].method \"get\" is not a method for a path; write",
+            "23 service.app.check[1].headers.\"a b\" is not the name of a header; write",
+            "28 rollout.default.stages[1].hold \"0s\" is too short; write 1ms to 7days",
+            "28 rollout.default.stages[1] 5% does not rise above the 10% before it; write",
+            "29 rollout.default.stages[2] 50% is not all the traffic; end with \"100%\"",
+            "31 rollout.default.max_hold \"1m\" is shorter than the hold of 5m; write",
+            "33 rollout.\"a b\" \"a b\" is not a name; write",
+            "34 rollout.\"a b\".advance \"auto\" is not known here; write",
+            "36 notify[0].url is missing; write url =",
+            "39 notify[0].server unknown key for kind \"slack\"; it takes url",
+            "41 notify[1].server is missing; write server =",
+            "41 notify[1].to is missing; write to =",
+            "42 notify[1].name \"ops\" is the name of another receiver; write another",
+            "44 notify[1].severity \"error\" is not known here; write",
+            "45 notify[1].from \"me\" is not a mail address; write",
+        ],
+    );
+    assert_wrong(
+        &format!("{MINIMAL}[notify]\nname = 'a'\n[service.app.check]\npath = '/'\n"),
+        &[
+            "10 notify is not a list; write each receiver as a section [[notify]]",
+            "12 service.app.check a table is not a list; write each as a section [[service",
+        ],
+    );
+    assert_wrong(
+        &format!("guard = 1\nrollout = 2\nnotify = 'https://secret'\n{MINIMAL}"),
+        &[
+            "1 guard 1 is not a table; write it as a section [guard]",
+            "2 rollout 2 is not a table; write it as a section [rollout]",
+            "3 notify is not a list; write each receiver as a section [[notify]]",
+        ],
+    );
+}
+
+#[test]
+fn a_service_inherits_the_guard_wherever_it_stands() {
+    let text = format!(
+        "{MINIMAL}[service.app.guard]\np99 = 'none'\ntolerance.errors = '2%'\n\
+         [guard]\nwindow = '1m'\np95 = '1s'\np99 = '2s'\ntolerance.latency = '30%'\n"
+    );
+    let settings = good(&text);
+    let guard = &settings.service.values().next().unwrap().guard;
+    assert_eq!(guard.window, Millis::from_secs(60));
+    assert_eq!((guard.p50, guard.p95, guard.p99), (None, Some(Millis(1000)), None));
+    let tolerance = (guard.tolerance.errors.to_string(), guard.tolerance.latency.to_string());
+    assert_eq!(tolerance, ("2%".to_owned(), "30%".to_owned()));
+    assert_eq!(settings.guard.p99, Some(Millis(2000)));
 }
 
 #[test]
@@ -310,7 +465,7 @@ fn deep_nesting_is_refused() {
 
 /// conf/lbd.toml with some lines left out, doubled, moved or cut.
 fn mutated() -> impl Strategy<Value = String> {
-    let change = (0usize..400, 0usize..400, 0u8..5, 0usize..60);
+    let change = (0usize..600, 0usize..600, 0u8..5, 0usize..60);
     prop::collection::vec(change, 1..12).prop_map(|changes| {
         let text = every_key();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();

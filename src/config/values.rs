@@ -107,6 +107,18 @@ pub(super) fn share(value: &Value<'_>) -> Option<Share> {
     typed.or_else(|| value.is_not("a percentage", write))
 }
 
+/// `true` or `false`.
+pub(super) fn truth(value: &Value<'_>) -> Option<bool> {
+    value.boolean().or_else(|| value.is_not("true or false", "one of them, without quotes"))
+}
+
+/// What `read` reads, or `"none"`.
+pub(super) fn or_none<T>(
+    read: impl Fn(&Value<'_>) -> Option<T>,
+) -> impl Fn(&Value<'_>) -> Option<Option<T>> {
+    move |value| if value.text() == Some("none") { Some(None) } else { read(value).map(Some) }
+}
+
 /// Permission bits in octal, as in `"0660"`.
 pub(super) fn mode(value: &Value<'_>) -> Option<u32> {
     let octal = |text: &&str| {
@@ -292,6 +304,13 @@ mod tests {
         );
         let message = read_one("'101'", share).unwrap_err();
         assert!(message.starts_with("\"101\" is not a percentage; write "), "{message}");
+    }
+
+    #[test]
+    fn truths_and_nothing() {
+        table(truth, &[("true", "true"), ("false", "false"), ("'true'", "-"), ("1", "-")]);
+        let rows = [("'none'", "None"), ("1", "Some(Share(100))"), ("''", "-"), ("'None'", "-")];
+        table(or_none(share), &rows);
     }
 
     #[test]

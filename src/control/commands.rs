@@ -8,19 +8,28 @@ use super::{fault::Fault, terms::Query};
 use crate::{
     api::{
         Op,
+        release::{GuardBody, NoBody, PauseBody, PromoteBody, RolloutBody},
         types::{
             CohortBody, EndpointBody, EndpointStateBody, MaintenanceBody, RollbackBody, SplitBody,
         },
     },
     model::{
-        Command, Moment, PoolName, ServiceName, Share,
+        Command, Millis, Moment, PoolName, ServiceName, Share,
         address::NotAnAddress,
-        command::{CohortAction, CohortChange, EndpointAction, EndpointChange, Rollback, Weight},
+        command::{
+            CohortAction, CohortChange, EndpointAction, EndpointChange, GuardChange, Rollback,
+            RolloutStart, Weight,
+        },
         maintenance::Maintenance,
     },
 };
 
+/// How long requests are held at most where the command does not say.
+const PAUSE: Millis = Millis::from_secs(30);
+
 /// The command that an operation asks for, with the values of its path, its query and its body.
+///
+/// `salt` is a random number, for the rollout that wants a fresh cohort.
 ///
 /// # Errors
 ///
@@ -31,6 +40,7 @@ pub fn command(
     query: &Query,
     body: &[u8],
     now: Moment,
+    salt: u64,
 ) -> Result<Command, Fault> {
     let first = || values.first().map(String::as_str).unwrap_or_default();
     match op {
@@ -54,7 +64,35 @@ pub fn command(
         Op::RemoveEndpoint => endpoint(values, query.services()?, EndpointAction::Remove),
         Op::AddToCohort => Ok(cohort(pool(first())?, parse(body)?, CohortAction::Add)),
         Op::RemoveFromCohort => Ok(cohort(pool(first())?, parse(body)?, CohortAction::Remove)),
+        Op::StartRollout => Ok(Command::RolloutStart(start(parse(body)?, salt))),
+        Op::PauseRollout => parse::<NoBody>(body).map(|_| Command::RolloutPause),
+        Op::ResumeRollout => parse::<NoBody>(body).map(|_| Command::RolloutResume),
+        Op::PromoteRollout => {
+            let PromoteBody { full } = parse(body)?;
+            Ok(Command::RolloutPromote { full })
+        }
+        Op::AbortRollout => parse::<NoBody>(body).map(|_| Command::RolloutAbort),
+        Op::SetGuard => {
+            let GuardBody { services, terms } = parse(body)?;
+            Ok(Command::Guard(GuardChange { services, terms }))
+        }
+        Op::Pause => {
+            let PauseBody { services, max } = parse(body)?;
+            Ok(Command::Pause(services, max.unwrap_or(PAUSE)))
+        }
+        Op::Resume => Ok(Command::Resume(query.services()?)),
         Op::Status
+        | Op::ListRollouts
+        | Op::PlanRollout
+        | Op::CurrentRollout
+        | Op::GetRollout
+        | Op::ReportRollout
+        | Op::SimulateRollout
+        | Op::Check
+        | Op::GetGuard
+        | Op::SelfTest
+        | Op::ListReceivers
+        | Op::TestReceiver
         | Op::GetMaintenance
         | Op::ListEndpoints
         | Op::ListCohort
@@ -91,12 +129,19 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
 }
 
 fn split(body: SplitBody) -> Result<Command, Fault> {
-    let SplitBody { pool, share, services, span, switch } = body;
+    let SplitBody { pool, share, services, span, switch, force, .. } = body;
     if switch && share != Share::WHOLE {
         return Err(Fault::bad("a switch gives the pool 100%"));
     }
     let verb = if switch { "switch" } else { "weight" };
-    Ok(Command::Weight(Weight { pool, share, services, span, verb }))
+    Ok(Command::Weight(Weight { pool, share, services, span, verb, force }))
+}
+
+/// The rollout that is asked for.
+pub fn start(body: RolloutBody, salt: u64) -> RolloutStart {
+    let RolloutBody { pool, services, plan, changes, fresh_cohort, skip_checks } = body;
+    let salt = fresh_cohort.then(|| Arc::from(format!("{salt:016x}")));
+    RolloutStart { pool, services, plan, changes, salt, skip_checks }
 }
 
 fn maintenance(body: MaintenanceBody, now: Moment) -> Result<Command, Fault> {

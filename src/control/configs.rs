@@ -2,14 +2,22 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    task::{spawn_blocking, spawn_local},
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
+};
 
-use super::{Control, Rehearse, Shared};
+use super::{
+    Control, Rehearse, Shared,
+    commit::{self, Ask},
+    disk::SILENT,
+    terms::Terms,
+};
 use crate::{
     api::types::{ConfigDiff, ConfigShown, Difference, Reloaded},
     config,
     model::{
-        Actor, Input, Refusal, ServiceName, Severity,
+        Actor, Input, Refusal, ServiceName, Settings, Severity,
         command::{Reload, Runtime},
         diff::listed,
         state::ServiceState,
@@ -20,33 +28,51 @@ use crate::{
 /// switched and a bind mount are all seen, which file-system events would miss.
 const WATCH: Duration = Duration::from_secs(1);
 
+/// Loads the config file again: all or nothing, and one reload after the other.
+///
+/// # Errors
+///
+/// [`Refusal::BadConfig`] with every mistake; what ran before still runs.
+pub async fn reload(control: &Shared, terms: Terms, runtime: Runtime) -> Result<Reloaded, Refusal> {
+    let control = control.clone();
+    // A task of its own: who asked may go away.
+    let task = spawn_local(async move {
+        let (actor, rehearse) = (terms.actor.clone(), terms.rehearse);
+        let result = take_over(&control, terms, runtime).await;
+        if rehearse == Rehearse::No {
+            control.borrow_mut().note_reload(&result, actor);
+        }
+        result
+    });
+    task.await.unwrap_or_else(|error| Err(Refusal::BadConfig(error.to_string())))
+}
+
+/// Reads the file, beside control: its disk may hang.
+async fn load(control: &Shared, deadline: Instant) -> Result<Settings, Refusal> {
+    let path = control.borrow().place.config.clone();
+    let bad = |problem: String| Refusal::BadConfig(problem);
+    let loading = spawn_blocking(move || config::load(&path));
+    let loaded = timeout_at(deadline, loading).await.map_err(|_| bad(SILENT.into()))?;
+    let loaded = loaded.map_err(|error| bad(error.to_string()))?;
+    Ok(loaded.map_err(|problems| bad(problems.to_string()))?.settings)
+}
+
+async fn take_over(control: &Shared, terms: Terms, runtime: Runtime) -> Result<Reloaded, Refusal> {
+    let deadline = commit::deadline();
+    let reloading = control.borrow().reloading.clone();
+    let _turn = timeout_at(deadline, reloading.lock()).await.map_err(|_| commit::silent())?;
+    let settings = load(control, deadline).await?;
+    let Terms { actor, reason, if_revision, rehearse } = terms;
+    // Against what the process started with: that is what it still runs on.
+    let needs_restart = config::needs_restart(&control.borrow().place.started_with, &settings);
+    let reload = Reload { settings: Arc::new(settings), actor, reason, runtime };
+    let ask = Ask { input: Input::Reloaded(reload), if_revision, rehearse, deadline };
+    Ok(Reloaded { changed: commit::change(control, ask).await?, needs_restart })
+}
+
 impl Control {
-    /// Loads the config file again: all or nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::BadConfig`] with every mistake; what ran before still runs.
-    pub fn reload(
-        &mut self,
-        actor: Actor,
-        reason: Option<String>,
-        runtime: Runtime,
-        rehearse: Rehearse,
-    ) -> Result<Reloaded, Refusal> {
-        let result = config::load(&self.place.config)
-            .map_err(|problems| Refusal::BadConfig(problems.to_string()))
-            .and_then(|loaded| {
-                let settings = Arc::new(loaded.settings);
-                // Against what the process started with: that is what it still runs on.
-                let needs_restart = config::needs_restart(&self.place.started_with, &settings);
-                let reload = Reload { settings, actor: actor.clone(), reason, runtime };
-                Ok(Reloaded {
-                    changed: self.apply(Input::Reloaded(reload), rehearse)?,
-                    needs_restart,
-                })
-            });
-        match &result {
-            _ if rehearse == Rehearse::Yes => {}
+    fn note_reload(&mut self, result: &Result<Reloaded, Refusal>, actor: Actor) {
+        match result {
             Ok(reloaded) => {
                 self.reloads.done += 1;
                 if reloaded.changed.changed && !reloaded.needs_restart.is_empty() {
@@ -65,7 +91,6 @@ impl Control {
                 self.note("reload", Severity::Warning, actor, summary);
             }
         }
-        result
     }
 
     /// How reloads went so far.
@@ -124,13 +149,13 @@ pub async fn watch(control: Shared) {
     let mut seen = tried.clone();
     loop {
         ticks.tick().await;
-        let now = read(&control, &path);
+        let now = read(&control, &path).await;
         let settled = now == seen;
         seen.clone_from(&now);
         if settled && now != tried && now.is_some() {
             tried = now;
             // The refusal is journaled and logged by `reload` itself.
-            let _ = control.borrow_mut().reload(Actor::lbd(), None, Runtime::Kept, Rehearse::No);
+            let _ = reload(&control, Terms::by(Actor::lbd()), Runtime::Kept).await;
         }
     }
 }
@@ -138,9 +163,14 @@ pub async fn watch(control: Shared) {
 /// The file's text, and that of the maintenance page.
 pub type Content = (String, Option<Arc<str>>);
 
-fn read(control: &Shared, path: &Path) -> Option<Content> {
+/// Reads both, beside control: their disk may hang.
+async fn read(control: &Shared, path: &Path) -> Option<Content> {
     let page = control.borrow().model.settings.maintenance.page.clone();
     let page = page.map(|page| path.parent().unwrap_or(Path::new("/")).join(page));
-    let page = page.and_then(|page| fs::read_to_string(page).ok()).map(Arc::from);
-    Some((fs::read_to_string(path).ok()?, page))
+    let path = path.to_owned();
+    let reading = spawn_blocking(move || {
+        let page = page.and_then(|page| fs::read_to_string(page).ok()).map(Arc::from);
+        Some((fs::read_to_string(path).ok()?, page))
+    });
+    reading.await.ok()?
 }

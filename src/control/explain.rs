@@ -48,7 +48,7 @@ impl Control {
 
     fn explained(&self, snapshot: &Snapshot, service: &Service, body: &ExplainBody) -> Explained {
         let (user, placement) = match &body.user {
-            Some(user) => (Some(user.clone()), place_user(service, &snapshot.salt, user)),
+            Some(user) => (Some(user.clone()), place_user(service, user)),
             None => by_request(snapshot, service, body),
         };
         let drawn = placement.rule == Rule::Draw || placement.new_id.is_some();
@@ -57,7 +57,7 @@ impl Control {
         Explained {
             service: service.name.clone(),
             user,
-            salt: snapshot.salt.to_string(),
+            salt: service.salt.to_string(),
             bucket: bucket.map(Bucket::number),
             pool: pool.map(|p| p.name.clone()),
             share: pool.map(|p| p.share),
@@ -134,7 +134,13 @@ fn by_request(
         Outcome::Serve(_, placement) => (user, placement),
         Outcome::Unrouted(_) | Outcome::Maintenance(..) => (
             user,
-            Placement { pool: service.baseline, rule: Rule::Anonymous, bucket: None, new_id: None },
+            Placement {
+                pool: service.baseline,
+                rule: Rule::Anonymous,
+                bucket: None,
+                user: None,
+                new_id: None,
+            },
         ),
     }
 }

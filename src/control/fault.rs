@@ -40,11 +40,19 @@ impl From<Refusal> for Fault {
             Refusal::UnknownPool(_)
             | Refusal::UnknownService(_)
             | Refusal::NoSuchPoolInService { .. }
-            | Refusal::UnknownEndpoint { .. } => StatusCode::NOT_FOUND,
+            | Refusal::UnknownEndpoint { .. }
+            | Refusal::UnknownPlan(_) => StatusCode::NOT_FOUND,
             Refusal::StaleRevision { .. } => StatusCode::PRECONDITION_FAILED,
             Refusal::EndpointExists { .. }
             | Refusal::AmbiguousService { .. }
-            | Refusal::NowhereElse { .. } => StatusCode::CONFLICT,
+            | Refusal::NowhereElse { .. }
+            | Refusal::LockedOut { .. }
+            | Refusal::RolloutRuns { .. }
+            | Refusal::NoRollout
+            | Refusal::WrongPhase { .. }
+            | Refusal::CandidateIsBaseline { .. }
+            | Refusal::NoUsableEndpoint { .. }
+            | Refusal::ChecksFailed { .. } => StatusCode::CONFLICT,
             Refusal::Senseless { .. } | Refusal::BadConfig(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::NotWritten(_) => StatusCode::INSUFFICIENT_STORAGE,
         };

@@ -14,7 +14,9 @@ use super::{
     access::Caller,
     clock,
     commands::{command, parse, pool},
+    commit, configs,
     fault::Fault,
+    preflight, releases,
     status::Secrets,
     terms::{Query, Terms},
 };
@@ -22,7 +24,8 @@ use crate::{
     api::{
         self, Op, Role,
         types::{
-            CohortList, EndpointList, EventList, ExplainBody, PoolEndpoints, ReloadBody, Version,
+            CohortList, EndpointList, EventList, ExplainBody, PoolEndpoints, ReloadBody, SplitBody,
+            Version,
         },
     },
     model::{
@@ -39,7 +42,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// How many events `GET /v1/events` returns where it is not told.
 const EVENTS: usize = 100;
 
-type Body = Either<Full<Bytes>, Channel<Bytes>>;
+pub(super) type Body = Either<Full<Bytes>, Channel<Bytes>>;
 
 /// Answers one request.
 pub async fn handle(
@@ -141,9 +144,33 @@ async fn answer(
         | Op::SetEndpoint
         | Op::RemoveEndpoint
         | Op::AddToCohort
-        | Op::RemoveFromCohort => {
-            order(control, terms, command(op, &values, &query, &body, clock::now())?)
+        | Op::RemoveFromCohort
+        | Op::StartRollout
+        | Op::PauseRollout
+        | Op::ResumeRollout
+        | Op::PromoteRollout
+        | Op::AbortRollout
+        | Op::SetGuard
+        | Op::Pause
+        | Op::Resume => {
+            let salt = fastrand::u64(..);
+            let command = command(op, &values, &query, &body, clock::now(), salt)?;
+            if op == Op::SetSplit {
+                check_switch(control, &body).await?;
+            }
+            order(control, terms, command).await
         }
+        Op::ListRollouts
+        | Op::PlanRollout
+        | Op::CurrentRollout
+        | Op::GetRollout
+        | Op::ReportRollout
+        | Op::SimulateRollout
+        | Op::Check
+        | Op::GetGuard
+        | Op::SelfTest
+        | Op::ListReceivers
+        | Op::TestReceiver => releases::answer(op, &values, &query, &body, control).await,
         Op::GetMaintenance => Ok(ok(&control.borrow().maintenance_views(secrets))),
         Op::ListEndpoints => {
             list_endpoints(control, pool(first())?, &known(control, query.services()?)?)
@@ -161,10 +188,8 @@ async fn answer(
         Op::DiffConfig => Ok(ok(&control.borrow().diff_config())),
         Op::ReloadConfig => {
             let ReloadBody { reset_runtime } = parse(&body)?;
-            terms.check(control)?;
             let runtime = if reset_runtime { Runtime::Reset } else { Runtime::Kept };
-            let Terms { actor, reason, rehearse, .. } = terms;
-            Ok(ok(&control.borrow_mut().reload(actor, reason, runtime, rehearse)?))
+            Ok(ok(&configs::reload(control, terms, runtime).await?))
         }
         Op::OpenApi => Ok(ok(&api::document())),
         Op::Version => Ok(ok(&Version { version: env!("CARGO_PKG_VERSION").into() })),
@@ -176,10 +201,34 @@ async fn answer(
     }
 }
 
-fn order(control: &Shared, terms: Terms, command: Command) -> Result<Response<Body>, Fault> {
+async fn order(control: &Shared, terms: Terms, command: Command) -> Result<Response<Body>, Fault> {
     let Terms { actor, reason, if_revision, rehearse } = terms;
     let order = Order { actor, reason, if_revision, command };
-    Ok(ok(&control.borrow_mut().order(order, rehearse)?))
+    Ok(ok(&commit::order(control, order, rehearse).await?))
+}
+
+/// A cutover needs the preflight of the pool that gets everything, unless it is trusted already.
+async fn check_switch(control: &Shared, body: &[u8]) -> Result<(), Fault> {
+    let SplitBody { pool, services, switch, skip_checks, .. } = parse(body)?;
+    let trusted = {
+        let state = &control.borrow().model.state;
+        let trusts = |name: &ServiceName| {
+            state.services.get(name).is_none_or(|service| service.baseline == pool)
+        };
+        if services.is_empty() {
+            state.with_pool(&pool).all(trusts)
+        } else {
+            services.iter().all(trusts)
+        }
+    };
+    if !switch || skip_checks || trusted {
+        return Ok(());
+    }
+    let report = preflight::preflight(control, &pool, &services).await?;
+    match preflight::problems(&report) {
+        None => Ok(()),
+        Some(problems) => Err(Refusal::ChecksFailed { pool, problems }.into()),
+    }
 }
 
 fn known(control: &Shared, services: Vec<ServiceName>) -> Result<Vec<ServiceName>, Refusal> {
@@ -286,7 +335,7 @@ async fn read(request: Request<Incoming>) -> Result<Bytes, Fault> {
     }
 }
 
-fn ok<T: Serialize>(value: &T) -> Response<Body> {
+pub(super) fn ok<T: Serialize>(value: &T) -> Response<Body> {
     json(StatusCode::OK, value)
 }
 
@@ -297,7 +346,7 @@ fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
     text(status, "application/json", body)
 }
 
-fn text(status: StatusCode, media: &'static str, body: String) -> Response<Body> {
+pub(super) fn text(status: StatusCode, media: &'static str, body: String) -> Response<Body> {
     let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));

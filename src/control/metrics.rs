@@ -1,7 +1,7 @@
 //! Fills a scrape from the model and the tallies.
 
 use crate::{
-    model::{Blame, Share, health::Standing},
+    model::{Blame, ServiceName, Share, health::Standing, rollout::Phase},
     observe::metrics::{Exposition, Metric},
     tally::PoolTally,
 };
@@ -31,6 +31,18 @@ impl Control {
         }
         out.add(Metric::ConfigReloads, &[("result", "done")], self.reloads().done as f64);
         out.add(Metric::ConfigReloads, &[("result", "refused")], self.reloads().refused as f64);
+        for ((service, cause), n) in &self.rollbacks {
+            let labels = [("service", service.as_str()), ("cause", cause.as_str())];
+            out.add(Metric::Rollbacks, &labels, *n as f64);
+        }
+        for counts in self.notifiers.counts() {
+            let results =
+                [("sent", counts.sent), ("failed", counts.failed), ("dropped", counts.dropped)];
+            for (result, n) in results {
+                let labels = [("receiver", counts.name.as_str()), ("result", result)];
+                out.add(Metric::Notices, &labels, n as f64);
+            }
+        }
         out.add(Metric::AccessLogLost, &[], self.logs().lost() as f64);
         out.text()
     }
@@ -40,6 +52,7 @@ impl Control {
             let name = service.name.as_str();
             let on = if service.maintenance.is_some() { 1.0 } else { 0.0 };
             out.add(Metric::Maintenance, &[("service", name)], on);
+            out.add(Metric::RolloutStage, &[("service", name)], self.stage(&service.name));
             for pool in &service.pools {
                 let labels = [("service", name), ("pool", pool.name.as_str())];
                 out.add(Metric::ShareRatio, &labels, Share::ratio(pool.share));
@@ -48,6 +61,15 @@ impl Control {
                     out.add(Metric::ObservedShareRatio, &labels, observed);
                 }
             }
+        }
+    }
+
+    fn stage(&self, service: &ServiceName) -> f64 {
+        let rollout = self.model.state.running().filter(|r| r.services.contains(service));
+        match rollout.map(|rollout| &rollout.phase) {
+            Some(Phase::Baking { .. }) => -1.0,
+            Some(phase) => phase.stage().map_or(0.0, |stage| stage as f64 + 1.0),
+            None => 0.0,
         }
     }
 
@@ -84,6 +106,7 @@ fn traffic(out: &mut Exposition, service: &str, pool: &str, tally: &PoolTally) {
     }
     out.add(Metric::Retries, &labels, counts.retries as f64);
     out.add(Metric::Failovers, &labels, counts.failovers as f64);
+    out.add(Metric::Shielded, &labels, counts.shielded as f64);
     if let Some(durations) = tally.durations() {
         out.add_histogram(Metric::RequestDuration, &labels, &durations);
     }

@@ -1,21 +1,31 @@
 //! Control: the single writer.
 //!
 //! One thread runs everything here on one current-thread runtime. [`Control`] owns the model, the
-//! store, the journal and the tallies; whoever wants a change calls it, and since nothing in it waits,
-//! changes happen one after the other without locks. Around it run small tasks: the admin API
-//! ([`server`]), health probes, name resolution, the config file's watcher and the timer.
+//! journal and the tallies; whoever wants a change calls it, and since nothing in it waits, changes
+//! happen one after the other without locks. What is written goes to a thread of its own ([`disk`]);
+//! only a change that must be on the disk before it is in force waits for that, beside the others
+//! ([`commit`]). Around it run small tasks: the admin API ([`server`]), health probes, name resolution,
+//! the config file's watcher and the timer.
 
 pub mod access;
 pub mod clock;
 pub mod commands;
+pub mod commit;
 mod configs;
+pub mod disk;
 mod explain;
 pub mod fault;
+mod guard;
 mod handler;
 pub mod journal;
 mod metrics;
+mod outlook;
+mod preflight;
 mod probe;
 mod publish;
+mod recorder;
+mod records;
+mod releases;
 mod resolve;
 pub mod server;
 mod signals;
@@ -26,16 +36,12 @@ pub mod terms;
 mod window;
 
 use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashMap},
-    net::SocketAddr,
-    path::PathBuf,
-    rc::Rc,
-    sync::Arc,
+    cell::RefCell, collections::BTreeMap, net::SocketAddr, path::PathBuf, rc::Rc, sync::Arc,
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
+pub use commit::settle;
 pub use configs::Content;
 pub use resolve::resolve_now;
 pub use signals::{Stopping, watch_signals};
@@ -43,15 +49,19 @@ pub use tasks::start;
 
 use crate::{
     model::{
-        Actor, Changed, Commit, EndpointKey, Event, Input, Model, Moment, Order, Refusal, Settings,
-        Severity, Sight, State, units::ListenerName,
+        Actor, EndpointKey, Event, Input, Model, Moment, ServiceName, Settings, Severity, Sight,
+        State, units::ListenerName,
     },
-    observe::access_log::{Sink, Writer},
+    notify::Notifiers,
+    observe::access_log::Writer,
     tally::{EndpointTally, ListenerTally, Tallies},
     view::Published,
 };
+use disk::Disk;
 use journal::Journal;
-use store::Store;
+use publish::Publisher;
+use recorder::Recorder;
+use records::Records;
 use window::Windows;
 
 /// The single writer, for the tasks of control's thread.
@@ -64,17 +74,25 @@ pub struct Control {
     pub model: Model,
     /// What workers counted.
     pub tallies: Tallies,
-    store: Box<dyn Store>,
+    disk: Disk,
     journal: Journal,
-    published: Arc<Published>,
-    logs: Writer,
-    sinks: HashMap<crate::model::settings::AccessLog, Arc<Sink>>,
+    publisher: Publisher,
     windows: Windows,
+    ears: guard::Ears,
+    recorder: Recorder,
+    records: Records,
+    notifiers: Notifiers,
+    /// Rollbacks since the process started, by service and cause.
+    rollbacks: BTreeMap<(ServiceName, String), u64>,
     place: Place,
     looks: BTreeMap<EndpointKey, Look>,
     /// Counts changes of what is probed, resolved or timed.
     changes: watch::Sender<u64>,
-    unwritten: bool,
+    /// Held by the one change that waits for the disk, and by the one reload under way.
+    turns: Rc<Mutex<()>>,
+    reloading: Rc<Mutex<()>>,
+    /// How often traffic was taken back, by operators and the guard.
+    taken_back: u64,
     reloads: Reloads,
     stopping: bool,
 }
@@ -123,40 +141,45 @@ impl Control {
     pub fn new(
         settings: Arc<Settings>,
         kept: Option<State>,
-        mut store: Box<dyn Store>,
+        disk: Disk,
         journal: Journal,
         logs: Writer,
         place: Place,
     ) -> Self {
-        let model = Model::new(settings, kept.clone());
-        let mut unwritten = false;
-        if kept.as_ref() != Some(&model.state)
-            && let Err(error) = store.save(&model.state)
-        {
-            // Serving comes first; what operators want to change is refused until this is mended.
-            tracing::error!("the state cannot be written: {error}");
-            unwritten = true;
-        }
+        let mut model = Model::new(settings, kept.clone());
+        model.resume(clock::now());
         let mut tallies = Tallies::new(place.workers);
-        let mut sinks = HashMap::new();
-        let view = publish::view(&model, &mut tallies, &logs, &mut sinks);
-        let edited = kept.is_some_and(|kept| kept.revision != model.state.revision);
+        let records = Records::open(&model.settings.admin.state_dir);
+        let notifiers = Notifiers::start(&model.settings.notify);
+        let publisher = Publisher::new(&model, &mut tallies, logs);
+        let edited = kept.as_ref().is_some_and(|kept| kept.revision != model.state.revision);
+        let changed = kept.as_ref() != Some(&model.state);
         let mut control = Self {
             model,
             tallies,
-            store,
+            disk,
             journal,
-            published: Arc::new(Published::new(view)),
-            logs,
-            sinks,
+            publisher,
             windows: Windows::default(),
+            ears: guard::Ears::default(),
+            recorder: Recorder::default(),
+            records,
+            notifiers,
+            rollbacks: BTreeMap::new(),
             place,
             looks: BTreeMap::new(),
             changes: watch::Sender::new(0),
-            unwritten,
+            turns: Rc::default(),
+            reloading: Rc::default(),
+            taken_back: 0,
             reloads: Reloads::default(),
             stopping: false,
         };
+        control.resume_record();
+        if changed {
+            // Serving comes first: where this cannot be written, it is tried again every second.
+            drop(control.save());
+        }
         control.note(
             "start",
             Severity::Info,
@@ -171,9 +194,24 @@ impl Control {
         control
     }
 
+    /// Goes on with the record of a rollout that the last run left.
+    fn resume_record(&mut self) {
+        let running = self.model.state.running();
+        let record = running.and_then(|r| records::read(&self.records.path(r.id)));
+        self.recorder.resume(record, &self.model, &self.tallies);
+    }
+
+    /// Takes in how the preflight of a rollout ended.
+    pub fn checked(&mut self, id: u64, result: Result<(), String>) {
+        // What lbd does by itself is never refused.
+        if let Err(refusal) = self.apply(Input::Checked(id, result)) {
+            tracing::error!("the preflight of rollout {id} had no effect: {refusal}");
+        }
+    }
+
     /// Where the view is published.
     pub fn published(&self) -> Arc<Published> {
-        self.published.clone()
+        self.publisher.published()
     }
 
     /// Tells when what is probed, resolved or timed has changed.
@@ -183,16 +221,7 @@ impl Control {
 
     /// The access logs' writer.
     pub fn logs(&self) -> &Writer {
-        &self.logs
-    }
-
-    /// Carries out an operator's order; with `rehearse` only says what it would do.
-    ///
-    /// # Errors
-    ///
-    /// A [`Refusal`]; nothing was changed.
-    pub fn order(&mut self, order: Order, rehearse: Rehearse) -> Result<Changed, Refusal> {
-        self.apply(Input::Order(order), rehearse)
+        &self.publisher.logs
     }
 
     /// Lets time act.
@@ -202,7 +231,7 @@ impl Control {
             self.publish();
         }
         // A tick is never refused: what it changes is published first and written after.
-        if let Err(refusal) = self.apply(Input::Tick, Rehearse::No) {
+        if let Err(refusal) = self.apply(Input::Tick) {
             tracing::error!("a timed change failed: {refusal}");
         }
     }
@@ -245,53 +274,24 @@ impl Control {
 
     /// Reads the tallies into the windows, and mends what could not be written before.
     pub fn every_second(&mut self) {
-        self.windows.read(clock::now(), &self.tallies);
-        if self.unwritten && self.store.save(&self.model.state).is_ok() {
-            tracing::info!("the state is written again");
-            self.unwritten = false;
+        let now = clock::now();
+        self.windows.read(now, &self.tallies);
+        if let Some(record) = self.recorder.every_second(now, &self.model, &self.tallies) {
+            self.records.keep(record);
         }
-    }
-
-    fn apply(&mut self, input: Input, rehearse: Rehearse) -> Result<Changed, Refusal> {
-        let step = self.model.handle(clock::now(), input)?;
-        let mut reply = step.reply;
-        if rehearse == Rehearse::Yes {
-            return Ok(Changed { dry_run: true, revision: self.model.state.revision, ..reply });
-        }
-        match step.commit {
-            Commit::Nothing => return Ok(reply),
-            Commit::DurableFirst => {
-                self.store.save(&step.state).map_err(|e| Refusal::NotWritten(e.to_string()))?;
-                self.unwritten = false;
-                self.model.adopt(step.settings, step.state);
-                self.publish();
-            }
-            Commit::LiveFirst => {
-                self.model.adopt(step.settings, step.state);
-                self.publish();
-                if let Err(error) = self.store.save(&self.model.state) {
-                    tracing::error!("in force, but not written: {error}");
-                    reply.warnings.push(format!(
-                        "in force, but the state could not be written ({error}): a restart would undo it"
-                    ));
-                    self.unwritten = true;
-                }
-            }
-        }
-        self.announce();
-        self.record(step.events);
-        Ok(reply)
+        self.records.write();
+        self.disk.look_after(&self.model.state);
     }
 
     fn publish(&mut self) {
-        let view = publish::view(&self.model, &mut self.tallies, &self.logs, &mut self.sinks);
-        self.published.store(view);
+        self.publisher.publish(&self.model, &mut self.tallies);
     }
 
     fn announce(&mut self) {
         let Self { model, tallies, looks, .. } = self;
         tallies.retain_endpoints(|key| model.endpoint(key).is_some());
         looks.retain(|key, _| model.endpoint(key).is_some());
+        self.notifiers.update(&self.model.settings.notify);
         self.changes.send_modify(|n| *n += 1);
     }
 
@@ -303,6 +303,13 @@ impl Control {
                     tracing::warn!("{}: {}", event.kind, event.summary)
                 }
             }
+            if let Some(cause) = &event.cause {
+                for service in &event.services {
+                    *self.rollbacks.entry((service.clone(), cause.clone())).or_default() += 1;
+                }
+            }
+            self.notifiers.tell(&event);
+            self.disk.append(event.clone());
             self.journal.append(event);
         }
     }
@@ -319,19 +326,8 @@ impl Control {
 
     /// Journals something that changed no state.
     pub fn note(&mut self, kind: &str, severity: Severity, actor: Actor, summary: String) {
-        let event = Event {
-            time: clock::now(),
-            kind: kind.into(),
-            severity,
-            actor,
-            services: Vec::new(),
-            summary,
-            reason: None,
-            before: String::new(),
-            after: String::new(),
-            revision: self.model.state.revision,
-        };
-        self.record(vec![event]);
+        let event = Event::new(clock::now(), self.model.state.revision, kind, severity, summary);
+        self.record(vec![Event { actor, ..event }]);
     }
 }
 

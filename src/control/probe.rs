@@ -1,14 +1,15 @@
 //! Active health checks: one small task for each endpoint that is in use.
 
-use std::{collections::HashMap, io, time::Duration};
+use std::{collections::HashMap, error::Error, io, time::Duration};
 
+use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, body::Bytes};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
-    task::{AbortHandle, spawn_local},
+    task::{AbortHandle, JoinSet, spawn_local},
     time::{sleep, timeout},
 };
 
@@ -61,34 +62,21 @@ fn wanted(control: &Shared) -> HashMap<EndpointKey, Probe> {
 async fn probe_forever(control: Shared, key: EndpointKey, probe: Probe) {
     sleep(SPREAD.mul_f64(fastrand::f64())).await;
     loop {
-        let answer = timeout(probe.timeout.duration(), ask(&key.target, &key, &probe)).await;
-        let result = answer.unwrap_or_else(|_| Err(format!("no answer within {}", probe.timeout)));
+        let result = probe_once(&key, &probe).await;
         control.borrow_mut().see(Sight::Probed(key.clone(), result.map_err(Into::into)));
         // A tenth more or less, so that checks of many endpoints drift apart.
         sleep(probe.interval.duration().mul_f64(0.9 + 0.2 * fastrand::f64())).await;
     }
 }
 
-async fn ask(target: &Target, key: &EndpointKey, probe: &Probe) -> Result<(), String> {
-    let refused = |error: io::Error| format!("no connection: {error}");
-    match target {
-        Target::Tcp(address) => {
-            exchange(TcpStream::connect(address).await.map_err(refused)?, key, probe).await
-        }
-        Target::Unix(path) => {
-            exchange(UnixStream::connect(path).await.map_err(refused)?, key, probe).await
-        }
-    }
+/// Makes one probe of an endpoint. `Err` says why it failed.
+pub async fn probe_once(key: &EndpointKey, probe: &Probe) -> Result<(), String> {
+    let answer = timeout(probe.timeout.duration(), ask(key, probe)).await;
+    answer.unwrap_or_else(|_| Err(format!("no answer within {}", probe.timeout)))
 }
 
-async fn exchange<S>(stream: S, key: &EndpointKey, probe: &Probe) -> Result<(), String>
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let broken = |error: hyper::Error| format!("no HTTP answer: {error}");
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let connection = spawn_local(connection);
+async fn ask(key: &EndpointKey, probe: &Probe) -> Result<(), String> {
+    let stream = connect(&key.target).await.map_err(|error| format!("no connection: {error}"))?;
     let host = probe.host.as_deref().map_or_else(|| default_host(key), ToOwned::to_owned);
     let request = Request::get(&*probe.path)
         .header("host", host)
@@ -96,16 +84,13 @@ where
         .header("connection", "close")
         .body(Empty::<Bytes>::new())
         .map_err(|error| format!("the check cannot be asked: {error}"))?;
-    let response = sender.send_request(request).await.map_err(broken)?;
-    let verdict = judge(response, probe).await;
-    connection.abort();
-    verdict
+    let (response, _connection) = send(stream, request)
+        .await
+        .map_err(|error| format!("no HTTP answer: {}", with_cause(&error)))?;
+    judge(response, probe).await
 }
 
-async fn judge(
-    response: http::Response<hyper::body::Incoming>,
-    probe: &Probe,
-) -> Result<(), String> {
+async fn judge(response: Response<Incoming>, probe: &Probe) -> Result<(), String> {
     let status = response.status().as_u16();
     if !probe.expect.accepts(status) {
         return Err(format!("status {status}, expected {}", probe.expect));
@@ -120,9 +105,51 @@ async fn judge(
     }
 }
 
-fn default_host(key: &EndpointKey) -> String {
+/// The `Host` header for an endpoint where the config names none.
+pub fn default_host(key: &EndpointKey) -> String {
     match &key.target {
         Target::Tcp(_) => key.address.to_string(),
         Target::Unix(_) => "localhost".to_owned(),
+    }
+}
+
+/// Bytes to and from an endpoint.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+/// Connects to where an endpoint is.
+pub async fn connect(target: &Target) -> io::Result<Box<dyn Stream>> {
+    match target {
+        Target::Tcp(address) => {
+            let stream = TcpStream::connect(address).await?;
+            // What is measured is the endpoint, not how long its system waits to acknowledge.
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream))
+        }
+        Target::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+    }
+}
+
+/// Sends one request. The connection is open for as long as the second value is kept.
+pub async fn send<B>(
+    stream: Box<dyn Stream>,
+    request: Request<B>,
+) -> hyper::Result<(Response<Incoming>, JoinSet<hyper::Result<()>>)>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+{
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let mut task = JoinSet::new();
+    task.spawn_local(connection);
+    Ok((sender.send_request(request).await?, task))
+}
+
+/// An error of hyper's in words; its own do not name the cause.
+pub fn with_cause(error: &hyper::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }

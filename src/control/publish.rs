@@ -1,6 +1,9 @@
 //! Makes the published view from the model.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use minijinja::{Environment, context};
 
@@ -15,15 +18,62 @@ use crate::{
     observe::access_log::{Sink, Writer},
     page::{Page, html, words},
     tally::Tallies,
-    view::{PoolView, ServiceView, View},
+    view::{Barrier, PoolView, Published, ServiceView, View},
 };
 
+/// Makes views, and publishes them.
+#[derive(Debug)]
+pub struct Publisher {
+    /// The access logs' writer.
+    pub logs: Writer,
+    published: Arc<Published>,
+    sinks: HashMap<AccessLog, Arc<Sink>>,
+    barriers: BTreeMap<ServiceName, Arc<Barrier>>,
+}
+
+impl Publisher {
+    /// Publishes the first view.
+    pub fn new(model: &Model, tallies: &mut Tallies, logs: Writer) -> Self {
+        let (mut sinks, mut barriers) = (HashMap::new(), BTreeMap::new());
+        let view = view(model, tallies, &logs, &mut sinks, &mut barriers);
+        Self { logs, published: Arc::new(Published::new(view)), sinks, barriers }
+    }
+
+    /// Publishes what `model` says now. Requests that wait for a service which is no longer paused go
+    /// on, and see it.
+    pub fn publish(&mut self, model: &Model, tallies: &mut Tallies) {
+        let Self { logs, published, sinks, barriers } = self;
+        published.store(view(model, tallies, logs, sinks, barriers));
+        let is_paused = |name: &ServiceName| {
+            model.state.services.get(name).is_some_and(|service| service.pause.is_some())
+        };
+        barriers.retain(|name, barrier| {
+            let stays = is_paused(name);
+            if !stays {
+                barrier.open();
+            }
+            stays
+        });
+    }
+
+    /// Where the view is published.
+    pub fn published(&self) -> Arc<Published> {
+        self.published.clone()
+    }
+
+    /// How many requests of a service wait until it is no longer paused.
+    pub fn held(&self, service: &ServiceName) -> u64 {
+        self.barriers.get(service).map_or(0, |barrier| barrier.waiting() as u64)
+    }
+}
+
 /// The view of `model`, with the tallies its requests are counted in.
-pub fn view(
+fn view(
     model: &Model,
     tallies: &mut Tallies,
     logs: &Writer,
     sinks: &mut HashMap<AccessLog, Arc<Sink>>,
+    barriers: &mut BTreeMap<ServiceName, Arc<Barrier>>,
 ) -> View {
     let (snapshot, now) = (model.snapshot(), clock::now());
     let mut sink =
@@ -35,6 +85,10 @@ pub fn view(
         .map(|service| ServiceView {
             pools: service.pools.iter().map(|pool| pool_view(service, pool, tallies)).collect(),
             own: tallies.own(&service.name),
+            guard: tallies.guard(&service.name),
+            barrier: service
+                .paused
+                .map(|_| barriers.entry(service.name.clone()).or_default().clone()),
             page: service
                 .maintenance
                 .as_ref()

@@ -9,7 +9,7 @@ use tokio::{
     task::spawn_local,
 };
 
-use super::{Rehearse, Shared};
+use super::{Shared, configs, terms::Terms};
 use crate::model::{Actor, command::Runtime};
 
 /// How the process is to end.
@@ -44,27 +44,30 @@ pub fn watch_signals(control: &Shared) -> io::Result<watch::Receiver<Stopping>> 
             next = Stopping::Now;
         }
     });
-    on(signal(SignalKind::hangup())?, control, reload);
-    on(signal(SignalKind::user_defined1())?, control, |control| control.borrow().logs().reopen());
+    spawn_local(reload_at(signal(SignalKind::hangup())?, control.clone()));
+    spawn_local(reopen_at(signal(SignalKind::user_defined1())?, control.clone()));
     Ok(stopping)
 }
 
-fn on(mut signal: Signal, control: &Shared, act: fn(&Shared)) {
-    let control = control.clone();
-    spawn_local(async move {
-        while signal.recv().await.is_some() {
-            act(&control);
-        }
-    });
+async fn reopen_at(mut signal: Signal, control: Shared) {
+    while signal.recv().await.is_some() {
+        control.borrow().logs().reopen();
+    }
 }
 
-fn reload(control: &Shared) {
+async fn reload_at(mut signal: Signal, control: Shared) {
+    while signal.recv().await.is_some() {
+        reload(&control).await;
+    }
+}
+
+async fn reload(control: &Shared) {
     // Without systemd there is nobody to tell, and notifying does nothing.
     if let Ok(since) = NotifyState::monotonic_usec_now() {
         let _ = sd_notify::notify(&[NotifyState::Reloading, since]);
     }
     // The refusal is journaled and logged by `reload` itself.
     let actor = Actor { name: "SIGHUP".into(), uid: None, pid: None };
-    let _ = control.borrow_mut().reload(actor, None, Runtime::Kept, Rehearse::No);
+    let _ = configs::reload(control, Terms::by(actor), Runtime::Kept).await;
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }

@@ -37,6 +37,7 @@ impl Control {
             started: self.place.started,
             now,
             window,
+            rollout: self.model.state.rollout.as_ref().map(|r| self.rollout_status(r, now)),
             listeners: self.listeners(),
             services: self
                 .model
@@ -83,6 +84,15 @@ impl Control {
                 .map(|(service, m)| self.maintenance_view(service, m, secrets)),
             returns_at: state.revert.as_ref().map(|r| r.at),
             ramp_until: state.ramp.as_ref().map(|r| r.began.after(r.span)),
+            paused_until: state.pause.map(|pause| pause.until),
+            held: self.publisher.held(name),
+            bake: state.bake.clone(),
+            findings: state
+                .candidates()
+                .filter_map(|(pool, _)| self.model.finding(name, pool).cloned())
+                .collect(),
+            alarm: state.alarm.clone(),
+            lockouts: state.lockouts.clone(),
             pools: counted
                 .iter()
                 .map(|(pool, totals)| self.pool_status(name, state, pool, totals, all, window))
@@ -120,10 +130,9 @@ impl Control {
             observed: (all > 0).then(|| totals.finished as f64 / all as f64),
             rps: totals.finished as f64 * 1000.0 / window.0 as f64,
             failures: blames(totals).map(|(blame, n)| (blame.as_str().to_owned(), n)).collect(),
-            error_ratio: if totals.finished == 0 {
-                0.0
-            } else {
-                failed as f64 / totals.finished as f64
+            error_ratio: match totals.finished + totals.shielded {
+                0 => 0.0,
+                attempts => failed as f64 / attempts as f64,
             },
             p50_ms: quantile(0.5),
             p95_ms: quantile(0.95),
@@ -131,6 +140,7 @@ impl Control {
             in_flight: endpoints.iter().map(|e| e.in_flight).sum(),
             requests: counts.finished,
             failovers: counts.failovers,
+            shielded: counts.shielded,
             endpoints,
         }
     }

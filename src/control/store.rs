@@ -18,8 +18,9 @@ use nix::{
 
 use crate::model::{State, state::FORMAT};
 
-/// Keeps the state. A file now; the seam for a fleet's store later.
-pub trait Store: fmt::Debug {
+/// Keeps the state. A file now; the seam for a fleet's store later. Only the thread that writes calls
+/// it.
+pub trait Store: fmt::Debug + Send {
     /// Writes the state so that it survives whatever happens after this returns.
     ///
     /// # Errors

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tokio::{
     task::spawn_local,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{Shared, clock, configs, probe, resolve};
+use super::{Shared, clock, configs, preflight, probe, resolve};
+use crate::model::rollout::Phase;
 
 /// How long failures are gathered before they are looked at: a storm must not keep control busy.
 const GATHER: Duration = Duration::from_millis(10);
@@ -18,8 +19,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 pub fn start(control: &Shared) {
     spawn_local(keep_time(control.clone()));
     spawn_local(read_every_second(control.clone()));
-    spawn_local(look_after_failures(control.clone()));
+    spawn_local(look_after_traffic(control.clone()));
     spawn_local(probe::keep_probing(control.clone()));
+    spawn_local(check_candidates(control.clone()));
     spawn_local(resolve::keep_resolving(control.clone()));
     spawn_local(configs::watch(control.clone()));
 }
@@ -41,6 +43,35 @@ async fn keep_time(control: Shared) {
     }
 }
 
+/// Runs the preflight of every rollout that begins with one, or began with one before a restart.
+async fn check_candidates(control: Shared) {
+    let mut changes = control.borrow().changes();
+    let mut last = None;
+    loop {
+        let checking = {
+            let control = control.borrow();
+            let running = control.model.state.running();
+            running
+                .filter(|rollout| rollout.phase == Phase::Checking && last != Some(rollout.id))
+                .map(|r| (r.id, r.candidate.clone(), r.services.clone()))
+        };
+        if let Some((id, pool, services)) = checking {
+            last = Some(id);
+            let control = control.clone();
+            spawn_local(async move {
+                let result = match preflight::preflight(&control, &pool, &services).await {
+                    Ok(report) => preflight::problems(&report).map_or(Ok(()), Err),
+                    Err(refusal) => Err(refusal.to_string()),
+                };
+                control.borrow_mut().checked(id, result);
+            });
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 async fn read_every_second(control: Shared) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -50,11 +81,16 @@ async fn read_every_second(control: Shared) {
     }
 }
 
-async fn look_after_failures(control: Shared) {
+/// Lets the guard hear what workers tell: steadily, and at once when something failed.
+async fn look_after_traffic(control: Shared) {
     let failures = control.borrow().place.failures.clone();
+    let mut pace = GATHER;
     loop {
-        failures.notified().await;
-        control.borrow_mut().look_for_failing();
-        sleep(GATHER).await;
+        let failed = timeout(pace, failures.notified()).await.is_ok();
+        pace = control.borrow_mut().guard().duration();
+        if failed {
+            control.borrow_mut().look_for_failing();
+            sleep(GATHER).await;
+        }
     }
 }

@@ -7,10 +7,10 @@ use http::{Request, header};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
-use super::{Rehearse, Shared, fault::Fault};
+use super::{Rehearse, fault::Fault};
 use crate::{
     api::Op,
-    model::{Actor, Refusal, Revision, ServiceName},
+    model::{Actor, Revision, ServiceName},
 };
 
 /// On what terms a command is given.
@@ -26,6 +26,11 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// The terms of somebody who gives none.
+    pub const fn by(actor: Actor) -> Self {
+        Self { actor, reason: None, if_revision: None, rehearse: Rehearse::No }
+    }
+
     /// Reads the terms from query and headers.
     pub fn of(request: &Request<Incoming>, query: &Query, actor: &Actor) -> Result<Self, Fault> {
         let if_revision = match request.headers().get(header::IF_MATCH) {
@@ -44,15 +49,6 @@ impl Terms {
         };
         let reason = query.first("reason").map(|r| r.chars().take(1000).collect());
         Ok(Self { actor: actor.clone(), reason, if_revision, rehearse })
-    }
-
-    /// Refuses a stale revision, for operations that are no orders of the model.
-    pub fn check(&self, control: &Shared) -> Result<(), Refusal> {
-        let current = control.borrow().model.state.revision;
-        match self.if_revision {
-            Some(asked) if asked != current => Err(Refusal::StaleRevision { asked, current }),
-            Some(_) | None => Ok(()),
-        }
     }
 }
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    model::{Blame, Millis, Moment, PoolName, ServiceName},
-    tally::{Counts, PoolTally, Tallies},
+    model::{Blame, Millis, Moment, PoolName, ServiceName, histogram::Counts},
+    tally::{PoolCounts, PoolTally, Tallies},
 };
 
 /// How far back rates and percentiles reach.
@@ -28,6 +28,8 @@ struct Reading {
 pub struct Totals {
     /// Requests ended.
     pub finished: u64,
+    /// Failed first attempts that were replayed on the baseline, which are not among `finished`.
+    pub shielded: u64,
     /// Failures by blame.
     pub blames: [u64; Blame::ALL.len()],
     /// Durations, if any were counted.
@@ -38,10 +40,12 @@ impl Totals {
     /// What the tally has counted until now.
     pub fn of(tally: &PoolTally) -> Self {
         let counts = tally.counts();
-        Self { finished: counts.finished, blames: counts.blames, durations: tally.durations() }
+        let PoolCounts { finished, shielded, blames, .. } = counts;
+        Self { finished, shielded, blames, durations: tally.durations() }
     }
 
-    fn since(&self, earlier: &Self) -> Self {
+    /// What was counted since `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
         let durations = match (&self.durations, &earlier.durations) {
             (Some(now), Some(then)) => Some(now.since(then)),
             (now, None) => now.clone(),
@@ -52,7 +56,12 @@ impl Totals {
             .iter_mut()
             .zip(earlier.blames)
             .for_each(|(now, then)| *now = now.saturating_sub(then));
-        Self { finished: self.finished.saturating_sub(earlier.finished), blames, durations }
+        Self {
+            finished: self.finished.saturating_sub(earlier.finished),
+            shielded: self.shielded.saturating_sub(earlier.shielded),
+            blames,
+            durations,
+        }
     }
 }
 
@@ -63,8 +72,10 @@ impl Windows {
         let pools = tallies.pools().map(|(service, pool, tally)| {
             let key = (service.clone(), pool.clone());
             // A pool at rest shares its last reading.
-            let finished = tally.counts().finished;
-            let at_rest = last.and_then(|r| r.pools.get(&key)).filter(|t| t.finished == finished);
+            let counts = tally.counts();
+            let at_rest = last
+                .and_then(|r| r.pools.get(&key))
+                .filter(|t| t.finished == counts.finished && t.shielded == counts.shielded);
             let totals = at_rest.cloned().unwrap_or_else(|| Rc::new(Totals::of(tally)));
             (key, totals)
         });

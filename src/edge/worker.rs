@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pingora_core::server::{ShutdownWatch, configuration::ServerConf};
@@ -25,7 +25,7 @@ use crate::{
     model::{settings::Listener, units::ListenerName},
     observe::access_log::Buffers,
     proxy::{client::Client, full::Full},
-    tally::ListenerTally,
+    tally::{Beat, ListenerTally, micros},
     view::{Published, Reader},
 };
 
@@ -39,8 +39,6 @@ const UNSENT_MAX: u32 = 128 * 1024;
 const LIMIT_AGAIN: Duration = Duration::from_secs(1);
 /// How long handshakes that are under way may take when the process stops.
 const HANDSHAKE: Duration = Duration::from_millis(20);
-/// How often gathered log lines are handed on.
-const LOG_FLUSH: Duration = Duration::from_millis(100);
 
 /// What all workers need to know.
 #[derive(Clone, Debug)]
@@ -53,6 +51,8 @@ pub struct Common {
     pub stop: ShutdownWatch,
     /// How many workers there are.
     pub workers: usize,
+    /// Where each shows that it is on time.
+    pub beats: Arc<[Beat]>,
 }
 
 /// A running worker.
@@ -142,7 +142,7 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
         let socket = tokio::net::TcpListener::from_std(socket)?;
         accepting.spawn(accept(shop.clone(), Door { socket, name, settings, tally }));
     }
-    let flushing = tokio::spawn(flush_logs(logs.clone()));
+    let flushing = tokio::spawn(keep_time(index, logs.clone(), common.beats.clone()));
     told(&mut common.stop.clone()).await;
     shop.draining.store(true, Relaxed);
     tell.send_replace(true);
@@ -172,12 +172,17 @@ fn request_path(index: usize, common: &Common, logs: Arc<Buffers>) -> Arc<HttpPr
     Arc::new(http_proxy(&Arc::new(conf), full))
 }
 
-async fn flush_logs(logs: Arc<Buffers>) {
-    let mut ticks = interval(LOG_FLUSH);
+/// Hands gathered log lines on, and shows control that this worker is on time: what takes long while it
+/// is not is no evidence of a slow pool.
+async fn keep_time(index: usize, logs: Arc<Buffers>, beats: Arc<[Beat]>) {
+    let mut ticks = interval(Beat::PACE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         logs.flush();
+        if let Some(beat) = beats.get(index) {
+            beat.0.set(micros(Instant::now()));
+        }
     }
 }
 

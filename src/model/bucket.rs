@@ -8,6 +8,10 @@ use super::units::Share;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Bucket(u16);
 
+/// A user's hash, from which the bucket follows. Different users rarely share one.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct UserHash(pub u32);
+
 /// A random number for one request, supplied by the caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Draw(pub u64);
@@ -16,17 +20,9 @@ impl Bucket {
     /// How many buckets there are.
     pub const COUNT: u16 = 10_000;
 
-    /// The bucket of `user` under `salt`.
-    ///
-    /// `h = murmur3_x86_32(salt + ":" + user, seed 0)`, then the last two decimal digits of `h` choose
-    /// the percent and the two before them the hundredth. For whole percents `bucket < share` is
-    /// therefore `h % 100 < percent`: Unleash's rule with the salt as group id, so that other systems
-    /// can recompute who is where.
+    /// The bucket of `user` under `salt`: that of their hash.
     pub fn of(salt: &str, user: &str) -> Self {
-        let mut text = salt.as_bytes().chain(&b":"[..]).chain(user.as_bytes());
-        // Reading from memory cannot fail; 0 would only be a place like any other.
-        let h = murmur3::murmur3_32(&mut text, 0).unwrap_or_default();
-        Self(((h % 100) * 100 + (h / 100) % 100) as u16)
+        UserHash::of(salt, user).bucket()
     }
 
     /// The bucket that a random draw falls into.
@@ -43,6 +39,22 @@ impl Bucket {
     /// The place as a number, `0..10_000`.
     pub const fn number(self) -> u16 {
         self.0
+    }
+}
+
+impl UserHash {
+    /// `murmur3_x86_32(salt + ":" + user, seed 0)`.
+    pub fn of(salt: &str, user: &str) -> Self {
+        let mut text = salt.as_bytes().chain(&b":"[..]).chain(user.as_bytes());
+        // Reading from memory cannot fail; 0 would only be a place like any other.
+        Self(murmur3::murmur3_32(&mut text, 0).unwrap_or_default())
+    }
+
+    /// The bucket: the last two decimal digits of the hash choose the percent and the two before them
+    /// the hundredth. For whole percents `bucket < share` is therefore `hash % 100 < percent`:
+    /// Unleash's rule with the salt as group id, so that other systems can recompute who is where.
+    pub const fn bucket(self) -> Bucket {
+        Bucket(((self.0 % 100) * 100 + (self.0 / 100) % 100) as u16)
     }
 }
 

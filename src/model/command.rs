@@ -2,14 +2,18 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::{
     address::{Address, Target},
     cohort::List,
     event::Actor,
     health::AdminState,
     maintenance::Maintenance,
+    rollout::{Advance, Stage},
     settings::Settings,
-    units::{Millis, PoolName, Revision, ServiceName, Share},
+    units::{Millis, PlanName, PoolName, Revision, ServiceName, Share},
 };
 
 /// What asks for a change of state.
@@ -19,7 +23,9 @@ pub enum Input {
     Order(Order),
     /// A new config file was accepted.
     Reloaded(Reload),
-    /// Time went by.
+    /// The preflight of the rollout with this number ended; `Err` says what is wrong.
+    Checked(u64, Result<(), String>),
+    /// Time went by, or the guard found something.
     Tick,
 }
 
@@ -82,6 +88,13 @@ pub struct Order {
     pub command: Command,
 }
 
+impl Order {
+    /// Why, in words; who, where they did not say.
+    pub fn why(&self) -> String {
+        self.reason.clone().unwrap_or_else(|| format!("by {}", self.actor.name))
+    }
+}
+
 /// What operators can ask for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -97,6 +110,71 @@ pub enum Command {
     Endpoint(EndpointChange),
     /// Change a pool's cohort.
     Cohort(CohortChange),
+    /// Start a rollout.
+    RolloutStart(RolloutStart),
+    /// Hold the rollout where it is.
+    RolloutPause,
+    /// Let the rollout go on.
+    RolloutResume,
+    /// Go on to the rollout's next stage now; with `full`, or while it bakes, to its end.
+    RolloutPromote {
+        /// Pass over all stages that are left.
+        full: bool,
+    },
+    /// End the rollout and give everything back.
+    RolloutAbort,
+    /// Change what candidates are judged by.
+    Guard(GuardChange),
+    /// Hold new requests, of these services or of all, for so long at most.
+    Pause(Vec<ServiceName>, Millis),
+    /// Let held requests go on, of these services or of all.
+    Resume(Vec<ServiceName>),
+}
+
+/// A rollout to start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RolloutStart {
+    /// The candidate.
+    pub pool: PoolName,
+    /// Only in these services; empty: in every one that has the pool.
+    pub services: Vec<ServiceName>,
+    /// Which plan; `default` if not said.
+    pub plan: Option<PlanName>,
+    /// What to do otherwise than the plan.
+    pub changes: PlanChanges,
+    /// A salt of its own.
+    pub salt: Option<Arc<str>>,
+    /// Give it traffic whatever its preflight would say.
+    pub skip_checks: bool,
+}
+
+/// What a rollout does otherwise than its plan.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct PlanChanges {
+    /// Other stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stages: Option<Vec<Stage>>,
+    /// Another hold, of all stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Millis>,
+    /// Another end of stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advance: Option<Advance>,
+    /// Another limit of undecided holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_hold: Option<Millis>,
+    /// Another bake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<Millis>,
+}
+
+/// What candidates are to be judged by from now on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuardChange {
+    /// Only in these services; empty: in all.
+    pub services: Vec<ServiceName>,
+    /// The terms that are to be changed, by their keys in the config file; empty: back to the file.
+    pub terms: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A share for a pool.
@@ -112,6 +190,8 @@ pub struct Weight {
     pub span: Option<Millis>,
     /// The verb that was used: `weight` or `switch`.
     pub verb: &'static str,
+    /// Even where the pool is locked out or a rollout runs, which it ends.
+    pub force: bool,
 }
 
 /// The way back to the baselines.

@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    bucket::{Bucket, Draw},
+    bucket::{Bucket, Draw, UserHash},
     cohort::List,
     facts::{Facts, Headers},
     maintenance::Gate,
@@ -52,6 +52,8 @@ pub struct Placement {
     pub rule: Rule,
     /// The user's bucket, or the drawn one; `None` where none was looked at.
     pub bucket: Option<Bucket>,
+    /// The user's hash; `None` where none is known.
+    pub user: Option<UserHash>,
     /// The number of the id that the response must set as a cookie.
     pub new_id: Option<u64>,
 }
@@ -98,30 +100,31 @@ pub fn decide<H: Headers>(snapshot: &Snapshot, facts: &Facts<'_, H>, draw: Draw)
     let gate = service.maintenance.as_ref().map(|m| m.gate(facts, &snapshot.always_allow));
     match gate {
         Some(gate @ (Gate::Page | Gate::Link)) => Outcome::Maintenance(at, gate),
-        Some(Gate::Pass) | None => Outcome::Serve(at, place(service, &snapshot.salt, facts, draw)),
+        Some(Gate::Pass) | None => Outcome::Serve(at, place(service, facts, draw)),
     }
 }
 
-fn place<H: Headers>(service: &Service, salt: &str, facts: &Facts<'_, H>, draw: Draw) -> Placement {
+fn place<H: Headers>(service: &Service, facts: &Facts<'_, H>, draw: Draw) -> Placement {
     if let Some(pool) = pinned(service, facts) {
-        return Placement { pool, rule: Rule::Pin, bucket: None, new_id: None };
+        return Placement { pool, rule: Rule::Pin, bucket: None, user: None, new_id: None };
     }
     if let Some(user) = facts.user_id(&service.settings.user_id) {
-        return place_user(service, salt, &user);
+        return place_user(service, &user);
     }
     match service.settings.anonymous {
         Anonymous::Random => {
             let bucket = Bucket::drawn(draw);
             let pool = service.places.owner(bucket);
-            Placement { pool, rule: Rule::Draw, bucket: Some(bucket), new_id: None }
+            Placement { pool, rule: Rule::Draw, bucket: Some(bucket), user: None, new_id: None }
         }
         Anonymous::Baseline => {
-            Placement { pool: service.baseline, rule: Rule::Anonymous, bucket: None, new_id: None }
+            let (pool, rule) = (service.baseline, Rule::Anonymous);
+            Placement { pool, rule, bucket: None, user: None, new_id: None }
         }
         Anonymous::Cookie => match facts.cookie(ID_COOKIE).filter(|id| is_issued(id)) {
-            Some(id) => place_user(service, salt, id),
+            Some(id) => place_user(service, id),
             None => {
-                let placement = place_user(service, salt, IssuedId(draw.0).write(&mut [0; 16]));
+                let placement = place_user(service, IssuedId(draw.0).write(&mut [0; 16]));
                 Placement { new_id: Some(draw.0), ..placement }
             }
         },
@@ -129,8 +132,9 @@ fn place<H: Headers>(service: &Service, salt: &str, facts: &Facts<'_, H>, draw: 
 }
 
 /// Where a user with an id belongs: by the lists, then by the bucket.
-pub fn place_user(service: &Service, salt: &str, user: &str) -> Placement {
-    let bucket = Bucket::of(salt, user);
+pub fn place_user(service: &Service, user: &str) -> Placement {
+    let hash = UserHash::of(&service.salt, user);
+    let bucket = hash.bucket();
     let (pool, rule) = match service.pools.iter().position(|pool| pool.lists(List::Allow, user)) {
         Some(pool) => (pool, Rule::Allow),
         None => match service.places.owner(bucket) {
@@ -138,7 +142,7 @@ pub fn place_user(service: &Service, salt: &str, user: &str) -> Placement {
             pool => (pool, Rule::Bucket),
         },
     };
-    Placement { pool, rule, bucket: Some(bucket), new_id: None }
+    Placement { pool, rule, bucket: Some(bucket), user: Some(hash), new_id: None }
 }
 
 fn pinned<H: Headers>(service: &Service, facts: &Facts<'_, H>) -> Option<usize> {

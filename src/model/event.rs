@@ -58,6 +58,10 @@ pub struct Event {
     /// Why, in the actor's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Of a rollback: what caused it, as one word. `operator`, or what the guard found:
+    /// `gross-failure`, `regression`, `profile`, `limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
     /// What was before.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub before: String,
@@ -66,4 +70,29 @@ pub struct Event {
     pub after: String,
     /// The revision in force afterwards.
     pub revision: Revision,
+}
+
+impl Event {
+    /// An event of lbd's own, of all services, with nothing before and after.
+    pub fn new(
+        time: Moment,
+        revision: Revision,
+        kind: &str,
+        severity: Severity,
+        summary: impl Into<String>,
+    ) -> Self {
+        Self {
+            time,
+            kind: kind.into(),
+            severity,
+            actor: Actor::lbd(),
+            services: Vec::new(),
+            summary: summary.into(),
+            reason: None,
+            cause: None,
+            before: String::new(),
+            after: String::new(),
+            revision,
+        }
+    }
 }

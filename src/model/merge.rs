@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{
     settings::{self, Settings},
     split::Split,
-    state::{EndpointState, FileState, ServiceState, State},
+    state::{EndpointState, FileState, Lockout, ServiceState, State},
     units::{PoolName, Share},
 };
 
@@ -52,17 +52,28 @@ impl ServiceState {
         let baseline = if baseline_stays { &self.baseline } else { &file.baseline };
         let kept = self.merged_split(&file);
         let keeps = |split: &Split| kept.is_some() && split.has_pools_of(&file.split);
+        let has = |pool: &PoolName| file.split.has(pool);
+        let keeps_pool = |pool: &PoolName| kept.is_some() && has(pool) && pool != baseline;
+        let owned = |(pool, lockout): (&PoolName, &Lockout)| (pool.clone(), lockout.clone());
+        let split = kept.clone().unwrap_or_else(|| file.split.clone());
+        let split = split.settled(Some(&self.split), baseline);
         Self {
             baseline: baseline.clone(),
             revert: self.revert.clone().filter(|r| keeps(&r.split)),
             ramp: self.ramp.clone().filter(|r| keeps(&r.from)),
-            split: kept.unwrap_or_else(|| file.split.clone()).settled(Some(&self.split), baseline),
+            split,
             endpoints: file
                 .endpoints
                 .keys()
                 .map(|pool| (pool.clone(), self.merged_pool(pool, &file)))
                 .collect(),
             maintenance: self.maintenance.clone(),
+            guard: self.guard.clone().filter(|_| file.guard == self.file.guard),
+            lockouts: self.lockouts.iter().filter(|(pool, _)| has(pool)).map(owned).collect(),
+            alarm: self.alarm.clone().filter(|alarm| keeps_pool(&alarm.pool)),
+            bake: self.bake.clone().filter(|bake| keeps_pool(&bake.pool)),
+            salt: self.salt.clone(),
+            pause: self.pause,
             file,
         }
     }

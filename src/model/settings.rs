@@ -9,9 +9,13 @@ use serde::{Serialize, Serializer};
 
 use super::{
     address::Address,
+    guard::Terms,
     health::Thresholds,
+    notify::Receiver,
+    preflight::Check,
+    rollout::Plan,
     split::Split,
-    units::{ListenerName, Millis, PoolName, ServiceName, Share},
+    units::{ListenerName, Millis, PlanName, PoolName, ServiceName, Share},
 };
 
 /// A whole checked config file.
@@ -25,6 +29,14 @@ pub struct Settings {
     pub bucketing: Bucketing,
     /// `[maintenance]`.
     pub maintenance: MaintenanceDefaults,
+    /// `[guard]`: what services have that do not say otherwise.
+    #[serde(serialize_with = "Terms::spelled_out")]
+    pub guard: Terms,
+    /// `[rollout.PLAN]`; `default` is always there.
+    pub rollout: BTreeMap<PlanName, Plan>,
+    /// `[[notify]]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<Receiver>,
     /// `[listener.NAME]`, at least one.
     pub listener: BTreeMap<ListenerName, Arc<Listener>>,
     /// `[service.NAME]`, at least one.
@@ -176,6 +188,12 @@ pub struct Service {
     /// Where requests are logged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_log: Option<AccessLog>,
+    /// What its candidates are judged by.
+    #[serde(serialize_with = "Terms::spelled_out")]
+    pub guard: Terms,
+    /// What its candidates must pass before they get traffic.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub check: Vec<Check>,
     /// The pools, in name order.
     pub pool: BTreeMap<PoolName, Pool>,
 }

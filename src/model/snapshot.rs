@@ -13,11 +13,13 @@ use super::{
     address::{Address, Target},
     bucket::Draw,
     cohort::Cohort,
+    guard::{Epoch, PoolTag},
     health::Standing,
     maintenance::Maintenance,
     route::Routes,
     settings,
     split::Places,
+    state::Pause,
     units::{PoolName, Revision, ServiceName, Share},
 };
 
@@ -26,8 +28,6 @@ use super::{
 pub struct Snapshot {
     /// The state's number.
     pub revision: Revision,
-    /// The salt of all buckets.
-    pub salt: Arc<str>,
     /// Which service takes a request, by index into `services`.
     pub routes: Arc<Routes>,
     /// The services, in name order.
@@ -45,6 +45,16 @@ pub struct Service {
     pub settings: Arc<settings::Service>,
     /// Index of the trusted pool.
     pub baseline: usize,
+    /// The salt of its users' buckets.
+    pub salt: Arc<str>,
+    /// The number of its split, for the guard.
+    pub epoch: Epoch,
+    /// Whether the guard hears of its requests: it has something to compare.
+    pub judged: bool,
+    /// Whether failed first attempts on a candidate are replayed on the baseline.
+    pub shield: bool,
+    /// Until when new requests are held.
+    pub paused: Option<Pause>,
     /// Which pool owns which buckets.
     pub places: Places,
     /// Its pools, in name order; never empty.
@@ -58,6 +68,10 @@ pub struct Service {
 pub struct Pool {
     /// Its name.
     pub name: PoolName,
+    /// Its number, for the guard.
+    pub tag: PoolTag,
+    /// Whether the operator wants any of its endpoints to serve.
+    pub in_use: bool,
     /// Its share of the service's traffic.
     pub share: Share,
     /// Users who always or never come here.
@@ -77,6 +91,8 @@ pub struct Endpoint {
     pub weight: u16,
     /// How fit it is to serve.
     pub standing: Standing,
+    /// Whether it came up so lately that what it does is not judged.
+    pub is_fresh: bool,
 }
 
 impl Service {
@@ -169,10 +185,12 @@ mod tests {
         let endpoint = |(n, (weight, standing)): (usize, &(u16, Standing))| {
             let address: Address = format!("127.0.0.1:{}", 9000 + n).parse().unwrap();
             let target = address.fixed_target().unwrap();
-            Endpoint { address, target, weight: *weight, standing: *standing }
+            Endpoint { address, target, weight: *weight, standing: *standing, is_fresh: false }
         };
         Pool {
             name: "blue".parse().unwrap(),
+            tag: PoolTag::default(),
+            in_use: true,
             share: Share::WHOLE,
             cohort: None,
             endpoints: endpoints.iter().enumerate().map(endpoint).collect(),

@@ -2,16 +2,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     address::Address,
     cohort::Cohorts,
+    guard::Terms,
     health::AdminState,
     maintenance::Maintenance,
+    rollout::Rollout,
     settings::{self, Settings},
     split::Split,
-    units::{Millis, Moment, PoolName, Revision, ServiceName},
+    units::{Millis, Moment, PoolName, Revision, ServiceName, Share},
 };
 
 /// The form of the state that this release writes.
@@ -32,6 +35,9 @@ pub struct State {
     /// Users who always or never go to a pool.
     #[serde(default)]
     pub cohorts: Cohorts,
+    /// The rollout that runs, or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Arc<Rollout>>,
 }
 
 /// What operators decided about one service.
@@ -54,6 +60,64 @@ pub struct ServiceState {
     /// Maintenance of this service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Arc<Maintenance>>,
+    /// Its own salt, while a rollout brings one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<Arc<str>>,
+    /// What candidates are judged by, where it differs from the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<Arc<Terms>>,
+    /// Pools that were taken back by the guard and get no traffic before somebody says so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lockouts: BTreeMap<PoolName, Lockout>,
+    /// What the guard objects to and does not act on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<Alarm>,
+    /// A candidate that was given everything by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<Bake>,
+    /// Until when new requests are held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+}
+
+/// Why a pool gets no traffic.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Lockout {
+    /// Since when.
+    pub since: Moment,
+    /// What the guard found.
+    pub cause: String,
+}
+
+/// What the guard objects to and does not act on, because it is told not to or it would not help.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Alarm {
+    /// The candidate.
+    pub pool: PoolName,
+    /// The verdict, as one word.
+    pub verdict: String,
+    /// Since when.
+    pub since: Moment,
+    /// What it found, and why it does not act.
+    pub text: String,
+}
+
+/// A candidate that has everything without a rollout, and becomes the baseline by itself.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Bake {
+    /// The candidate.
+    pub pool: PoolName,
+    /// When it becomes the baseline.
+    pub until: Moment,
+}
+
+/// New requests are held for a while.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Pause {
+    /// Since when.
+    pub since: Moment,
+    /// Until when at most.
+    pub until: Moment,
 }
 
 /// What the file said of a service.
@@ -65,6 +129,9 @@ pub struct FileState {
     pub split: Split,
     /// The endpoints by pool.
     pub endpoints: BTreeMap<PoolName, Vec<EndpointState>>,
+    /// What candidates are judged by.
+    #[serde(default)]
+    pub guard: Arc<Terms>,
 }
 
 /// An endpoint of a pool.
@@ -130,12 +197,18 @@ impl State {
                 .collect(),
             maintenance: None,
             cohorts: Cohorts::default(),
+            rollout: None,
         }
     }
 
     /// The services that have `pool`.
     pub fn with_pool(&self, pool: &PoolName) -> impl Iterator<Item = &ServiceName> {
         self.services.iter().filter(|(_, s)| s.split.has(pool)).map(|(name, _)| name)
+    }
+
+    /// The rollout that runs, if one does.
+    pub fn running(&self) -> Option<&Arc<Rollout>> {
+        self.rollout.as_ref().filter(|rollout| !rollout.phase.is_final())
     }
 
     /// One service, to change.
@@ -156,7 +229,23 @@ impl ServiceState {
             revert: None,
             ramp: None,
             maintenance: None,
+            salt: None,
+            guard: None,
+            lockouts: BTreeMap::new(),
+            alarm: None,
+            bake: None,
+            pause: None,
         }
+    }
+
+    /// What candidates are judged by.
+    pub fn terms(&self) -> &Terms {
+        self.guard.as_deref().unwrap_or(&self.file.guard)
+    }
+
+    /// The pools that are tried: all with a share but the baseline.
+    pub fn candidates(&self) -> impl Iterator<Item = (&PoolName, Share)> {
+        self.split.iter().filter(|(pool, share)| **pool != self.baseline && *share > Share::NONE)
     }
 
     /// The split with everything on the baseline.
@@ -183,6 +272,7 @@ impl FileState {
                 .iter()
                 .map(|(name, pool)| (name.clone(), pool.endpoints.iter().map(endpoint).collect()))
                 .collect(),
+            guard: Arc::new(settings.guard.clone()),
         }
     }
 }

@@ -9,11 +9,13 @@ use std::{
 use super::{
     address::{Address, Target},
     change::{Changed, SplitChange},
-    command::{Command, EndpointKey, Input, Order, Reload, Runtime, Sight},
+    command::{Command, EndpointKey, Input, Order, Reload, Runtime},
     diff::{differences, lines},
     event::{Actor, Event, Severity},
-    health::{AdminState, Health, Probed, Standing},
+    guard::{Finding, Watch},
+    health::{AdminState, Health, Standing},
     refusal::Refusal,
+    rollout::{Phase, Signal},
     route::Routes,
     settings::{self, Settings},
     snapshot::{Endpoint, Pool, Service, Snapshot},
@@ -30,8 +32,14 @@ pub struct Model {
     /// What operators decided.
     pub state: State,
     routes: Arc<Routes>,
-    health: BTreeMap<EndpointKey, Health>,
-    resolved: BTreeMap<Arc<str>, Resolution>,
+    pub(super) health: BTreeMap<EndpointKey, Health>,
+    pub(super) resolved: BTreeMap<Arc<str>, Resolution>,
+    /// Until when endpoints are fresh, and what they do is not judged.
+    pub(super) warming: BTreeMap<EndpointKey, Moment>,
+    /// The guard's evidence.
+    pub(super) watches: BTreeMap<ServiceName, Watch>,
+    /// What the guard found last, of candidates that are on trial.
+    pub(super) findings: BTreeMap<(ServiceName, PoolName), Finding>,
 }
 
 /// What the name servers said of a host.
@@ -74,7 +82,29 @@ impl Model {
     pub fn new(settings: Arc<Settings>, kept: Option<State>) -> Self {
         let state = kept.map_or_else(|| State::new(&settings), |state| state.restarted(&settings));
         let routes = routes(&settings);
-        Self { settings, state, routes, health: BTreeMap::new(), resolved: BTreeMap::new() }
+        let mut model = Self {
+            settings,
+            state,
+            routes,
+            health: BTreeMap::new(),
+            resolved: BTreeMap::new(),
+            warming: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            findings: BTreeMap::new(),
+        };
+        model.divide(Moment(0), &BTreeMap::new());
+        model
+    }
+
+    /// Goes on at `now` with what the last run left: what time measures begins anew, since nothing is
+    /// known of what happened meanwhile.
+    pub fn resume(&mut self, now: Moment) {
+        if let Some(rollout) = &mut self.state.rollout
+            && let Phase::Holding { since, .. } = &mut Arc::make_mut(rollout).phase
+        {
+            *since = now;
+        }
+        self.divide(now, &BTreeMap::new());
     }
 
     /// Thinks out what `input` changes.
@@ -86,17 +116,19 @@ impl Model {
         match input {
             Input::Order(order) => self.order(now, order),
             Input::Reloaded(reload) => Ok(self.reloaded(now, reload)),
+            Input::Checked(id, result) => Ok(self.checked(now, id, result)),
             Input::Tick => Ok(self.tick(now)),
         }
     }
 
     /// Makes a step's change.
-    pub fn adopt(&mut self, settings: Arc<Settings>, state: State) {
+    pub fn adopt(&mut self, now: Moment, settings: Arc<Settings>, state: State) {
         if !Arc::ptr_eq(&self.settings, &settings) {
             self.routes = routes(&settings);
             self.settings = settings;
         }
-        self.state = state;
+        let before = std::mem::replace(&mut self.state, state);
+        self.divide(now, &before.services);
         self.forget_old_health();
         let hosts = self.hosts();
         self.resolved.retain(|host, _| hosts.contains(host));
@@ -120,37 +152,46 @@ impl Model {
         }
     }
 
-    /// Takes in what was seen. Returns whether a snapshot would change, and what to journal.
-    pub fn observe(&mut self, now: Moment, sight: Sight) -> (bool, Vec<Event>) {
-        match sight {
-            Sight::Probed(key, result) => self.probed(now, key, &result),
-            Sight::Failing(key) => self.failing(now, key),
-            Sight::Resolved(host, answer) => (self.take_resolution(host, answer), Vec::new()),
-        }
-    }
-
     /// Lets suspended endpoints back whose time is served. True if there were any.
     pub fn release(&mut self, now: Moment) -> bool {
         // All of them, not only the first: no short cut here.
-        self.health.values_mut().filter_map(|health| health.release(now).then_some(())).count() > 0
+        let released: Vec<EndpointKey> = self
+            .health
+            .iter_mut()
+            .filter_map(|(key, health)| health.release(now).then(|| key.clone()))
+            .collect();
+        let warming = self.warming.len();
+        self.warming.retain(|_, until| *until > now);
+        let changed = !released.is_empty() || self.warming.len() != warming;
+        for key in released {
+            self.warm_up(now, key);
+        }
+        changed
     }
 
     /// When [`Input::Tick`] or [`Model::release`] will next have something to do.
     pub fn deadline(&self, now: Moment) -> Option<Moment> {
         let services = self.state.services.values().flat_map(|s| {
             let maintenance = s.maintenance.as_ref().and_then(|m| m.until);
-            [s.revert.as_ref().map(|r| r.at), s.ramp.as_ref().map(|r| r.next(now)), maintenance]
+            [
+                s.revert.as_ref().map(|r| r.at),
+                s.ramp.as_ref().map(|r| r.next(now)),
+                s.bake.as_ref().map(|b| b.until),
+                s.pause.as_ref().map(|p| p.until),
+                maintenance,
+            ]
         });
+        let rollout = self.state.running().and_then(|rollout| rollout.due(now));
+        let warm = self.warming.values().min().copied();
         let everywhere = self.state.maintenance.as_ref().and_then(|m| m.until);
         let suspended = self.health.values().map(|h| h.suspended.map(|(until, _)| until));
-        services.chain([everywhere]).chain(suspended).flatten().min()
+        services.chain([everywhere, rollout, warm]).chain(suspended).flatten().min()
     }
 
     /// What workers need, in one value.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             revision: self.state.revision,
-            salt: self.settings.bucketing.salt.clone(),
             routes: self.routes.clone(),
             services: self
                 .services()
@@ -242,6 +283,14 @@ impl Model {
             Command::MaintenanceOff(services) => self.maintenance_off(now, &order, services),
             Command::Endpoint(change) => self.change_endpoint(now, &order, change),
             Command::Cohort(change) => self.change_cohort(now, &order, change),
+            Command::RolloutStart(start) => self.start_rollout(now, &order, start),
+            Command::RolloutPause => self.move_rollout(now, &order, Signal::Pause(order.why())),
+            Command::RolloutResume => self.move_rollout(now, &order, Signal::Resume),
+            Command::RolloutPromote { full } => self.promote(now, &order, *full),
+            Command::RolloutAbort => self.abort_rollout(now, &order),
+            Command::Guard(change) => self.change_guard(now, &order, change),
+            Command::Pause(services, span) => self.pause(now, &order, services, *span),
+            Command::Resume(services) => self.unpause(now, &order, services),
         }
     }
 
@@ -250,7 +299,8 @@ impl Model {
         let state = match runtime {
             Runtime::Kept => self.state.merged(&settings),
             Runtime::Reset => self.state.reset(&settings),
-        };
+        }
+        .without_lost_rollout(now, &self.state);
         let mut step = self.step(now, state, &actor, reason);
         if !step.reply.changed && *settings != *self.settings {
             // What operators decided is the same, but the file is a new one.
@@ -278,16 +328,12 @@ impl Model {
         let mut services: Vec<_> = differences.into_iter().filter_map(|d| d.service).collect();
         services.dedup();
         let event = Event {
-            time: now,
-            kind: String::new(),
-            severity: Severity::Info,
             actor: actor.clone(),
             services,
-            summary: String::new(),
             reason,
             before,
             after,
-            revision: state.revision,
+            ..Event::new(now, state.revision, "", Severity::Info, "")
         };
         let splits = self.split_changes(&state).filter(SplitChange::is_change).collect();
         let changed = state != self.state;
@@ -312,87 +358,6 @@ impl Model {
         })
     }
 
-    fn probed(
-        &mut self,
-        now: Moment,
-        key: EndpointKey,
-        result: &Result<(), Arc<str>>,
-    ) -> (bool, Vec<Event>) {
-        let Some(probe) =
-            self.settings.service.get(&key.service).and_then(|s| s.health.probe.as_ref())
-        else {
-            return (false, Vec::new());
-        };
-        if self.endpoint(&key).is_none() {
-            return (false, Vec::new());
-        }
-        let health = self.health.entry(key.clone()).or_default();
-        if !health.probe(result, probe.thresholds) {
-            return (false, Vec::new());
-        }
-        let (severity, text) = match (health.probed, result) {
-            (Probed::Down, Err(why)) => (Severity::Warning, format!("is down: {why}")),
-            (Probed::Up | Probed::Unknown | Probed::Down, _) => {
-                (Severity::Info, "is up".to_owned())
-            }
-        };
-        (true, vec![self.endpoint_event(now, &key, severity, &text)])
-    }
-
-    fn failing(&mut self, now: Moment, key: EndpointKey) -> (bool, Vec<Event>) {
-        let passive = self.settings.service.get(&key.service).and_then(|s| s.health.passive);
-        let Some(passive) = passive.filter(|_| self.endpoint(&key).is_some()) else {
-            return (false, Vec::new());
-        };
-        let health = self.health.entry(key.clone()).or_default();
-        if health.suspended.is_some() {
-            return (false, Vec::new());
-        }
-        health.suspend(now, passive.span);
-        let text = format!("is out for {}: {} failures in a row", passive.span, passive.failures);
-        (true, vec![self.endpoint_event(now, &key, Severity::Warning, &text)])
-    }
-
-    fn endpoint_event(
-        &self,
-        now: Moment,
-        key: &EndpointKey,
-        severity: Severity,
-        text: &str,
-    ) -> Event {
-        Event {
-            time: now,
-            kind: "endpoint".into(),
-            severity,
-            actor: Actor::lbd(),
-            services: vec![key.service.clone()],
-            summary: format!("{} endpoint {} {text}", key.pool, key.address.label(&key.target)),
-            reason: None,
-            before: String::new(),
-            after: String::new(),
-            revision: self.state.revision,
-        }
-    }
-
-    fn take_resolution(&mut self, host: Arc<str>, answer: Result<Vec<IpAddr>, Arc<str>>) -> bool {
-        let known = self.resolved.entry(host).or_default();
-        match answer {
-            // Names that vanish keep their last addresses: a name server's bad day is not ours.
-            Err(problem) => {
-                known.problem = problem;
-                false
-            }
-            Ok(mut addresses) => {
-                addresses.sort_unstable();
-                addresses.dedup();
-                known.problem = Arc::default();
-                let changed = known.addresses != addresses;
-                known.addresses = addresses;
-                changed
-            }
-        }
-    }
-
     fn services(
         &self,
     ) -> impl Iterator<Item = (&Arc<settings::Service>, &ServiceName, &ServiceState)> {
@@ -414,6 +379,11 @@ impl Model {
             name: name.clone(),
             settings: settings.clone(),
             baseline,
+            salt: s.salt.clone().unwrap_or_else(|| self.settings.bucketing.salt.clone()),
+            epoch: self.watches.get(name).map(Watch::epoch).unwrap_or_default(),
+            judged: s.split.iter().count() > 1,
+            shield: s.terms().shield,
+            paused: s.pause,
             places: Places::new(&shares, baseline),
             pools: s.split.iter().map(|(pool, share)| self.pool(name, s, pool, share)).collect(),
             maintenance: s.maintenance.clone().or_else(|| self.state.maintenance.clone()),
@@ -431,11 +401,15 @@ impl Model {
                     target,
                 };
                 let standing = self.standing(&key, spec);
-                Endpoint { address: key.address, target: key.target, weight: spec.weight, standing }
+                let is_fresh = self.warming.contains_key(&key);
+                let EndpointKey { address, target, .. } = key;
+                Endpoint { address, target, weight: spec.weight, standing, is_fresh }
             })
         });
         Pool {
             name: pool.clone(),
+            tag: self.watches.get(service).and_then(|w| w.find_tag(pool)).unwrap_or_default(),
+            in_use: specs.iter().any(|e| e.admin == AdminState::Ready),
             share,
             cohort: self.state.cohorts.of(pool).cloned(),
             endpoints: endpoints.collect(),

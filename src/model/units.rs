@@ -291,6 +291,20 @@ name! {
     PoolName
 }
 name! {
+    /// The name of a rollout plan.
+    PlanName
+}
+impl PlanName {
+    /// The plan that is followed where none is named: `default`.
+    pub fn standard() -> Self {
+        Self("default".into())
+    }
+}
+name! {
+    /// The name of a receiver of notices.
+    ReceiverName
+}
+name! {
     /// The name of a listener.
     ListenerName
 }

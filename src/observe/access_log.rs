@@ -66,6 +66,12 @@ pub struct Line<'a> {
     /// The pool that it was meant for, if another served it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failover_from: Option<&'a str>,
+    /// The pool whose failed attempt was replayed on the baseline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shielded_from: Option<&'a str>,
+    /// Whose fault that attempt was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shielded_blame: Option<&'static str>,
     /// The endpoint of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
@@ -287,6 +293,8 @@ mod tests {
             service: "app",
             pool: "green",
             failover_from: None,
+            shielded_from: None,
+            shielded_blame: None,
             endpoint: None,
             rule: Some("bucket"),
             bucket: Some(42),

@@ -6,7 +6,7 @@ use prometheus::{
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, MetricFamily, MetricType},
 };
 
-use crate::tally::Counts;
+use crate::model::histogram::Counts;
 
 /// Every metric of lbd's own.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -31,6 +31,14 @@ pub enum Metric {
     Retries,
     /// Requests that another pool served.
     Failovers,
+    /// Failed first attempts that the baseline made good.
+    Shielded,
+    /// Rollbacks by cause.
+    Rollbacks,
+    /// Where rollouts stand.
+    RolloutStage,
+    /// Notices by receiver and result.
+    Notices,
     /// Whether maintenance is on.
     Maintenance,
     /// The revision in force.
@@ -45,7 +53,7 @@ pub enum Metric {
 
 impl Metric {
     /// All metrics, in the order of their output.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::Requests,
         Self::RequestFailures,
         Self::RequestDuration,
@@ -56,6 +64,10 @@ impl Metric {
         Self::EndpointUp,
         Self::Retries,
         Self::Failovers,
+        Self::Shielded,
+        Self::Rollbacks,
+        Self::RolloutStage,
+        Self::Notices,
         Self::Maintenance,
         Self::Revision,
         Self::Connections,
@@ -104,6 +116,22 @@ impl Metric {
                 COUNTER,
                 "Requests served for a pool that had no usable endpoint.",
             ),
+            Self::Shielded => (
+                "lbd_shielded_total",
+                COUNTER,
+                "Failed first attempts on the pool that were replayed on the baseline.",
+            ),
+            Self::Rollbacks => (
+                "lbd_rollbacks_total",
+                COUNTER,
+                "Rollbacks by cause: what the guard found, or operator.",
+            ),
+            Self::RolloutStage => (
+                "lbd_rollout_stage",
+                GAUGE,
+                "The stage of the rollout that runs, from 1; 0 if none does, -1 while it bakes.",
+            ),
+            Self::Notices => ("lbd_notices_total", COUNTER, "Notices by receiver and result."),
             Self::Maintenance => {
                 ("lbd_maintenance", GAUGE, "1 while the service is in maintenance.")
             }
@@ -223,7 +251,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::tally::{bucket_of, upper_bound};
+    use crate::model::histogram::{bucket_of, upper_bound};
 
     #[test]
     fn names_are_distinct_and_say_their_unit() {

@@ -137,6 +137,8 @@ mod tests {
             let view = ServiceView {
                 pools: service.pools.iter().map(pool).collect(),
                 own: Tallies::new(1).unrouted(),
+                guard: Tallies::new(1).guard(&service.name),
+                barrier: None,
                 page: None,
                 log: None,
             };

@@ -82,6 +82,19 @@ impl Client {
         }
     }
 
+    /// The request is tried again: it may wait anew, but not beyond its end.
+    pub fn again(&self) {
+        self.expired.store(false, Relaxed);
+        self.patience.store(0, Relaxed);
+        self.deadline.store(self.end.load(Relaxed), Relaxed);
+    }
+
+    /// Whether the time of the whole request is up.
+    pub fn is_over(&self) -> bool {
+        let end = self.end.load(Relaxed);
+        end != 0 && end <= self.now()
+    }
+
     /// The request is over.
     pub fn rest(&self) {
         self.deadline.store(0, Relaxed);

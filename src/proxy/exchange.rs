@@ -12,6 +12,7 @@ use http::HeaderValue;
 use super::{
     choose::{Choice, Field, Tried},
     client::Client,
+    telling::Telling,
 };
 use crate::{
     model::{Blame, Placement, snapshot},
@@ -54,6 +55,10 @@ pub struct Exchange {
     pub timed_out: bool,
     /// Whether lbd answered before any pool was asked.
     pub own_answer: bool,
+    /// What the guard has been told.
+    pub telling: Telling,
+    /// The pool, by index, whose failed attempt is replayed on the baseline, and what went wrong.
+    pub shielded: Option<(usize, Blame)>,
 }
 
 /// One attempt at an endpoint. It is running until it is dropped.
@@ -90,6 +95,8 @@ impl Exchange {
             blame: None,
             timed_out: false,
             own_answer: true,
+            telling: Telling::default(),
+            shielded: None,
         }
     }
 

@@ -3,7 +3,10 @@
 //! Hooks are thin: they read facts, call the plain functions beside this file, and put into pingora's
 //! types what those say. Work-arounds for pingora's holes say which one they close.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,11 +27,19 @@ use super::{
     headers, record,
 };
 use crate::{
-    model::{Blame, Draw, Outcome, Target, decide, route::Unrouted, settings::ServiceTimeouts},
+    model::{
+        Blame, Draw, Facts, Moment, Outcome, Target, decide, guard::Fate, route::Unrouted,
+        settings::ServiceTimeouts,
+    },
     observe::access_log::Buffers,
     page::Page,
-    view::Reader,
+    view::{Barrier, LocalView, Reader},
 };
+
+/// Ends an attempt whose request the baseline gets next.
+const SHIELDED: ErrorType = ErrorType::Custom("Shielded");
+/// About what a waiting request takes in memory besides its path, in bytes.
+const HEAD_COST: usize = 4096;
 
 /// One worker's request path.
 pub struct Full {
@@ -82,12 +93,22 @@ impl ProxyHttp for Full {
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         let Some(client) = exchange.client.clone() else { return Ok(false) };
-        let view = self.reader.current();
         let request = session.req_header();
         let address = client_address(request, &client);
         let headers = Map(&request.headers);
-        let outcome =
-            decide(&view.snapshot, &facts(request, &headers, address), Draw(fastrand::u64(..)));
+        let facts = facts(request, &headers, address);
+        let (mut view, mut outcome) = self.decide(&facts);
+        let mut is_late = false;
+        while let Outcome::Serve(service, _) = outcome
+            && let Some((barrier, limit)) = paused(&view, service)
+        {
+            is_late = !barrier.pass(request.raw_path().len() + HEAD_COST, limit).await;
+            if is_late {
+                break;
+            }
+            // Weights may have changed meanwhile: that is what pauses are for.
+            (view, outcome) = self.decide(&facts);
+        }
         exchange.id = headers::request_id(&request.headers, fastrand::u128(..));
         exchange.address = Some(address);
         exchange.view = Some(view);
@@ -107,6 +128,13 @@ impl ProxyHttp for Full {
                 maintain(session, exchange, gate).await?;
                 Ok(true)
             }
+            Outcome::Serve(service, _) if is_late => {
+                client.begin(None);
+                exchange.service = Some(service);
+                let retry_after = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
+                answer(session, exchange, 503, &Page::of_status(503), &retry_after).await?;
+                Ok(true)
+            }
             Outcome::Serve(service, placement) => {
                 exchange.service = Some(service);
                 exchange.placement = Some(placement);
@@ -118,13 +146,15 @@ impl ProxyHttp for Full {
 
     async fn upstream_peer(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
         let choice = exchange.placement.and_then(|placement| {
             let field = exchange.field()?;
             let attempts = field.service.settings.retries as usize + 1;
-            field.choose(placement.pool, &exchange.tried, attempts, Draw(fastrand::u64(..)))
+            let is_shielded = exchange.shielded.is_some();
+            let pool = if is_shielded { field.service.baseline } else { placement.pool };
+            field.choose(pool, &exchange.tried, attempts, Draw(fastrand::u64(..)))
         });
         let Some(choice) = choice else {
             return Error::e_explain(ErrorType::HTTPStatus(503), "no usable endpoint");
@@ -136,6 +166,12 @@ impl ProxyHttp for Full {
         }
         exchange.own_answer = false;
         exchange.attempt(choice);
+        if exchange.attempts > 1
+            && let Some(client) = &exchange.client
+        {
+            client.again();
+        }
+        exchange.tell_attempt(session.is_body_done());
         let timeouts = exchange.field().map(|f| f.service.settings.timeouts);
         match (exchange.endpoint(), timeouts) {
             (Some(endpoint), Some(timeouts)) => {
@@ -186,6 +222,7 @@ impl ProxyHttp for Full {
             *body = None;
         }
         if end_of_stream && exchange.first_byte.is_none() {
+            exchange.tell_sent();
             wait(exchange, |timeouts| timeouts.first_byte);
         }
         Ok(())
@@ -193,7 +230,7 @@ impl ProxyHttp for Full {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
@@ -205,9 +242,14 @@ impl ProxyHttp for Full {
         }
         exchange.first_byte = Some(Instant::now());
         let status = response.status.as_u16();
-        exchange.blame = if status >= 500 { Some(Blame::Upstream5xx) } else { None };
+        let failed = status >= 500;
+        exchange.blame = if failed { Some(Blame::Upstream5xx) } else { None };
         // A 500 or 501 is the application's word; these three are what gateways and dying servers say.
         self.judge(exchange, matches!(status, 502..=504));
+        self.tell(exchange, if failed { Fate::Failed } else { Fate::Good });
+        if failed && exchange.shield(session, Blame::Upstream5xx) {
+            return Error::e_explain(SHIELDED, "the baseline answers instead");
+        }
         wait(exchange, |timeouts| timeouts.idle);
         Ok(())
     }
@@ -251,7 +293,7 @@ impl ProxyHttp for Full {
 
     fn fail_to_connect(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _peer: &HttpPeer,
         exchange: &mut Exchange,
         mut error: Box<Error>,
@@ -262,11 +304,17 @@ impl ProxyHttp for Full {
             error.etype(),
             ErrorType::InternalError | ErrorType::BindError | ErrorType::SocketError
         );
-        if !ours {
+        if ours {
+            exchange.tell_nothing();
+        } else {
             exchange.blame.get_or_insert(Blame::Connect);
             self.judge(exchange, true);
+            self.tell(exchange, Fate::Failed);
         }
         exchange.tried.failed.extend(exchange.choice());
+        if !ours {
+            exchange.shield(session, Blame::Connect);
+        }
         // Nothing was sent: another endpoint may have the request, whatever it is.
         error.set_retry(true);
         error
@@ -280,6 +328,10 @@ impl ProxyHttp for Full {
         exchange: &mut Exchange,
         reused: bool,
     ) -> Box<Error> {
+        if *error.etype() == SHIELDED {
+            error.set_retry(true);
+            return error;
+        }
         let upstream = *error.esource() == ErrorSource::Upstream;
         let untouched = exchange.first_byte.is_none() && answered(session).is_none();
         let replayable = session.req_header().method.is_idempotent()
@@ -297,8 +349,13 @@ impl ProxyHttp for Full {
             exchange.fresh = true;
             exchange.tried.avoid = exchange.choice();
         } else if upstream || (has_expired(exchange) && session.is_body_done()) {
-            exchange.blame = Some(blame(&error, exchange));
+            let blame = blame(&error, exchange);
+            exchange.blame = Some(blame);
             self.judge(exchange, true);
+            self.tell(exchange, Fate::Failed);
+            if untouched && exchange.shield(session, blame) {
+                error.set_retry(true);
+            }
         }
         error
     }
@@ -317,6 +374,7 @@ impl ProxyHttp for Full {
         // A failure that was seen before the client left stays one.
         if status == 499 && exchange.blame != Some(Blame::Upstream5xx) {
             exchange.blame = Some(Blame::ClientAbort);
+            exchange.tell(Fate::Left);
         }
         if matches!(status, 400 | 408) {
             exchange.own_answer = true;
@@ -347,6 +405,7 @@ impl ProxyHttp for Full {
         if let Some(client) = &exchange.client {
             client.rest();
         }
+        exchange.tell_over();
         record::record(session, exchange, &self.logs);
         exchange.attempt = None;
     }
@@ -369,6 +428,18 @@ impl ProxyHttp for Full {
 }
 
 impl Full {
+    fn decide(&self, facts: &Facts<'_, Map<'_>>) -> (Arc<LocalView>, Outcome) {
+        let view = self.reader.current();
+        let outcome = decide(&view.snapshot, facts, Draw(fastrand::u64(..)));
+        (view, outcome)
+    }
+
+    fn tell(&self, exchange: &mut Exchange, fate: Fate) {
+        if exchange.tell(fate) {
+            self.failures.notify_one();
+        }
+    }
+
     fn judge(&self, exchange: &mut Exchange, failed: bool) {
         if let Some(attempt) = &mut exchange.attempt {
             attempt.judge(failed);
@@ -377,6 +448,14 @@ impl Full {
             self.failures.notify_one();
         }
     }
+}
+
+/// Where requests of a service wait now, and for how long at most.
+fn paused(view: &LocalView, service: usize) -> Option<(Arc<Barrier>, Duration)> {
+    let pause = view.snapshot.services.get(service)?.paused?;
+    let barrier = view.services.get(service)?.barrier.clone()?;
+    let now = Moment(jiff::Timestamp::now().as_millisecond().max(0).unsigned_abs());
+    Some((barrier, pause.until.since(now).duration()))
 }
 
 /// Endpoints are asked in origin form (RFC 9112, section 3.2.1), whatever the client wrote. Its

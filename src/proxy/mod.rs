@@ -13,3 +13,5 @@ mod failure;
 pub mod full;
 pub mod headers;
 mod record;
+mod shield;
+mod telling;

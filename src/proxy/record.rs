@@ -30,7 +30,7 @@ pub fn record(session: &mut Session, exchange: &Exchange, logs: &Arc<Buffers>) {
         if let Some(blame) = exchange.blame {
             cell.blame(blame);
         }
-        if exchange.failed_over() && !exchange.own_answer {
+        if exchange.failed_over() && exchange.shielded.is_none() && !exchange.own_answer {
             cell.failovers.add(1);
         }
     }
@@ -58,7 +58,14 @@ pub fn record(session: &mut Session, exchange: &Exchange, logs: &Arc<Buffers>) {
         first_byte_ms: first_byte.map(|us| us as f64 / 1000.0),
         service: service.map_or("-", |s| s.name.as_str()),
         pool: pool.map_or("-", |p| p.name.as_str()),
-        failover_from: wanted.filter(|_| exchange.failed_over()).map(|p| p.name.as_str()),
+        failover_from: wanted
+            .filter(|_| exchange.failed_over() && exchange.shielded.is_none())
+            .map(|p| p.name.as_str()),
+        shielded_from: exchange
+            .shielded
+            .and_then(|(pool, _)| service?.pools.get(pool))
+            .map(|pool| pool.name.as_str()),
+        shielded_blame: exchange.shielded.map(|(_, blame)| blame.as_str()),
         endpoint,
         rule: exchange.placement.map(|p| p.rule.as_str()),
         bucket: exchange.placement.and_then(|p| p.bucket).map(|b| b.number()),

@@ -10,8 +10,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::histogram::{Counts, Histogram};
-use crate::model::Blame;
+use super::histogram::Histogram;
+use crate::model::{Blame, histogram::Counts};
 
 /// A number with one writer.
 #[derive(Debug, Default)]
@@ -48,6 +48,8 @@ pub struct PoolCell {
     pub retries: Counter,
     /// Requests that were meant for another pool, which had no usable endpoint.
     pub failovers: Counter,
+    /// Failed first attempts on this pool that were replayed on the baseline.
+    pub shielded: Counter,
     /// Whole durations.
     pub durations: Histogram,
     /// Times to the first byte of the response.
@@ -62,6 +64,7 @@ impl Default for PoolCell {
             finished: Counter::default(),
             retries: Counter::default(),
             failovers: Counter::default(),
+            shielded: Counter::default(),
             durations: Histogram::default(),
             first_bytes: Histogram::default(),
         }
@@ -100,6 +103,8 @@ pub struct PoolCounts {
     pub retries: u64,
     /// Requests that were meant for another pool.
     pub failovers: u64,
+    /// Failed first attempts that were replayed on the baseline.
+    pub shielded: u64,
 }
 
 impl PoolTally {
@@ -127,6 +132,7 @@ impl PoolTally {
             sum.finished += cell.finished.get();
             sum.retries += cell.retries.get();
             sum.failovers += cell.failovers.get();
+            sum.shielded += cell.shielded.get();
         }
         let seen = (FIRST_CODE..).zip(codes).filter(|(_, n)| *n > 0);
         sum.codes = seen.collect();

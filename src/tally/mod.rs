@@ -8,10 +8,12 @@
 mod cell;
 mod histogram;
 mod registry;
+mod samples;
 
 pub use cell::{Counter, EndpointCell, EndpointTally, PoolCell, PoolCounts, PoolTally};
-pub use histogram::{BUCKETS, Counts, Histogram, bucket_of, upper_bound};
-pub use registry::Tallies;
+pub use histogram::Histogram;
+pub use registry::{Beat, Tallies};
+pub use samples::{GuardCell, GuardTally, Waiting, micros};
 
 /// A listener's connections: begun when accepted, ended when closed.
 pub type ListenerTally = EndpointTally;

@@ -1,8 +1,11 @@
 //! All tallies, by identity.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::cell::{EndpointTally, PoolTally};
+use super::{
+    cell::{Counter, EndpointTally, PoolTally},
+    samples::GuardTally,
+};
 use crate::model::{EndpointKey, PoolName, ServiceName};
 
 /// All tallies, by identity. Control keeps it; workers see single tallies through the view.
@@ -16,6 +19,18 @@ pub struct Tallies {
     endpoints: BTreeMap<EndpointKey, Arc<EndpointTally>>,
     own: BTreeMap<ServiceName, Arc<PoolTally>>,
     unrouted: Arc<PoolTally>,
+    guards: BTreeMap<ServiceName, Arc<GuardTally>>,
+    beats: Arc<[Beat]>,
+}
+
+/// When a worker was last seen to be on time, by [`super::micros`].
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Beat(pub Counter);
+
+impl Beat {
+    /// How often workers give a sign of life, and hand on gathered log lines.
+    pub const PACE: Duration = Duration::from_millis(100);
 }
 
 impl Tallies {
@@ -27,6 +42,8 @@ impl Tallies {
             endpoints: BTreeMap::new(),
             own: BTreeMap::new(),
             unrouted: Arc::new(PoolTally::new(workers)),
+            guards: BTreeMap::new(),
+            beats: (0..workers).map(|_| Beat::default()).collect(),
         }
     }
 
@@ -47,6 +64,22 @@ impl Tallies {
     /// The tally of what lbd itself answered where no service was found.
     pub fn unrouted(&self) -> Arc<PoolTally> {
         self.unrouted.clone()
+    }
+
+    /// What workers tell the guard of a service.
+    pub fn guard(&mut self, service: &ServiceName) -> Arc<GuardTally> {
+        let new = || Arc::new(GuardTally::new(self.workers));
+        self.guards.entry(service.clone()).or_insert_with(new).clone()
+    }
+
+    /// What workers tell the guard, by service.
+    pub fn guards(&self) -> impl Iterator<Item = (&ServiceName, &GuardTally)> {
+        self.guards.iter().map(|(service, tally)| (service, tally.as_ref()))
+    }
+
+    /// The workers' signs of life, by worker.
+    pub fn beats(&self) -> Arc<[Beat]> {
+        self.beats.clone()
     }
 
     /// The tally of an endpoint.

@@ -2,7 +2,10 @@
 
 mod cohort;
 mod endpoint;
+mod guard;
 mod maintenance;
+mod pause;
+mod rollout;
 mod split;
 
 #[cfg(test)]

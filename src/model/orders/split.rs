@@ -8,7 +8,8 @@ use crate::model::{
     diff::{differences, lines},
     event::Actor,
     health::Standing,
-    state::{Ramp, Revert, ServiceState},
+    rollout::{Phase, Plan, Signal},
+    state::{Bake, Ramp, Revert, ServiceState, State},
 };
 
 impl Model {
@@ -19,10 +20,22 @@ impl Model {
         order: &Order,
         weight: &Weight,
     ) -> Result<Step, Refusal> {
-        let Weight { pool, share, services, span, verb } = weight;
+        let Weight { pool, share, services, span, verb, force } = weight;
+        let named = self.services_with(pool, services)?;
         let mut state = self.state.clone();
-        for name in self.services_with(pool, services)? {
+        self.make_room(now, order, &named, *force, &mut state)?;
+        for name in named {
             let Some(service) = state.service_mut(&name) else { continue };
+            if *share > Share::NONE
+                && !force
+                && let Some(lockout) = service.lockouts.get(pool)
+            {
+                let cause = lockout.cause.clone();
+                return Err(Refusal::LockedOut { service: name, pool: pool.clone(), cause });
+            }
+            if *force {
+                service.lockouts.remove(pool);
+            }
             let split = service.split.with_share(pool, *share, &service.baseline)?;
             let back = match (service.revert.take(), &service.ramp) {
                 (Some(revert), _) => revert.split,
@@ -32,6 +45,7 @@ impl Model {
             };
             service.revert = span.map(|span| Revert { at: now.after(span), split: back });
             service.ramp = None;
+            service.bake = self.baking(now, service, &split);
             service.split = split;
         }
         let mut step = self.step(now, state, &order.actor, order.reason.clone());
@@ -57,7 +71,7 @@ impl Model {
         for name in self.named_or_all(&rollback.services)? {
             let Some(service) = state.service_mut(&name) else { continue };
             let target = service.rolled_back();
-            service.revert = None;
+            (service.revert, service.bake, service.alarm) = (None, None, None);
             match rollback.ramp.filter(|_| service.split != target) {
                 // Asked again for what is under way: it goes on.
                 Some(span) if service.ramp.as_ref().is_some_and(|ramp| ramp.span == span) => {}
@@ -67,6 +81,7 @@ impl Model {
                 None => (service.split, service.ramp) = (target, None),
             }
         }
+        self.end_rolled_back(now, order, rollback, &mut state);
         let step = self.step(now, state, &order.actor, order.reason.clone());
         let changes = step.reply.splits.iter().filter_map(|change| {
             let baseline = &self.state.services.get(&change.service)?.baseline;
@@ -80,7 +95,9 @@ impl Model {
             }
             (true, None) => grouped(&changes.collect::<Vec<_>>()),
         };
-        Ok(step.told("rollback", Severity::Warning, Commit::LiveFirst, lines))
+        let mut step = step.told("rollback", Severity::Warning, Commit::LiveFirst, lines);
+        step.events.iter_mut().for_each(|event| event.cause = Some("operator".into()));
+        Ok(step)
     }
 
     /// What the passing of time does: ends, returns and ramps.
@@ -92,7 +109,13 @@ impl Model {
             let change = SplitChange::between(name, &before.split, &after.split);
             let text = change.describe(&after.baseline);
             let ended = before.ramp.is_some() && after.ramp.is_none();
-            if ended || before.revert != after.revert {
+            if before.pause.is_some() && after.pause.is_none() {
+                let text = "held requests go on: the time is up".to_owned();
+                events.push(self.tick_event(now, "pause", Some(name), text));
+            } else if let Some(bake) = before.bake.as_ref().filter(|_| after.bake.is_none()) {
+                let text = format!("{} is the new baseline of {name}", bake.pool);
+                events.push(self.tick_event(now, "rollout", Some(name), text));
+            } else if ended || before.revert != after.revert {
                 let (kind, what) =
                     if ended { ("rollback", "ramp ended") } else { ("weight", "time is up") };
                 events.push(self.tick_event(now, kind, Some(name), format!("{what}: {text}")));
@@ -100,6 +123,8 @@ impl Model {
             state.services.insert(name.clone(), after.into());
         }
         self.end_maintenance(now, &mut state, &mut events);
+        self.act_on_findings(now, &mut state, &mut events);
+        self.advance(now, &mut state, &mut events);
         let mut step = self.step(now, state, &Actor::lbd(), None);
         step.commit = if step.reply.changed { Commit::LiveFirst } else { Commit::Nothing };
         let all = differences(&self.state, &step.state);
@@ -116,6 +141,99 @@ impl Model {
         step
     }
 
+    /// Ends a rollout of these services that stands in the way, if that is asked for.
+    fn make_room(
+        &self,
+        now: Moment,
+        order: &Order,
+        services: &[ServiceName],
+        force: bool,
+        state: &mut State,
+    ) -> Result<(), Refusal> {
+        let Some(rollout) = self.state.running() else { return Ok(()) };
+        if !rollout.services.iter().any(|name| services.contains(name)) {
+            return Ok(());
+        }
+        if !force {
+            return self.refuse_while_running();
+        }
+        let why = format!("a weight was forced by {}", order.actor.name);
+        let phase = rollout.next(now, Signal::RollBack(why.clone()))?;
+        state.put_rollout((**rollout).clone(), phase, now, &order.actor, why)
+    }
+
+    /// A rollback of its services ends a rollout, with a ramp too: nobody shifts upward meanwhile.
+    fn end_rolled_back(&self, now: Moment, order: &Order, rollback: &Rollback, state: &mut State) {
+        let Some(rollout) = self.state.running() else { return };
+        let named = &rollback.services;
+        if !named.is_empty() && !rollout.services.iter().any(|name| named.contains(name)) {
+            return;
+        }
+        let why = match &order.reason {
+            Some(reason) => format!("rolled back by {}: {reason}", order.actor.name),
+            None => format!("rolled back by {}", order.actor.name),
+        };
+        let ramps: Vec<_> = rollout
+            .services
+            .iter()
+            .filter_map(|name| {
+                let service = state.services.get(name)?;
+                Some((
+                    name.clone(),
+                    service.split.clone(),
+                    service.ramp.clone()?,
+                    service.salt.clone(),
+                ))
+            })
+            .collect();
+        if let Ok(phase) = rollout.next(now, Signal::RollBack(why.clone())) {
+            // A phase without share cannot be refused.
+            let _ = state.put_rollout((**rollout).clone(), phase, now, &order.actor, why);
+        }
+        for (name, split, ramp, salt) in ramps {
+            if let Some(service) = state.service_mut(&name) {
+                (service.split, service.ramp, service.salt) = (split, Some(ramp), salt);
+            }
+        }
+    }
+
+    /// A candidate that was given everything by hand is the baseline once it has baked.
+    fn baking(&self, now: Moment, service: &ServiceState, split: &Split) -> Option<Bake> {
+        let (pool, _) = split
+            .iter()
+            .find(|(pool, share)| *share == Share::WHOLE && **pool != service.baseline)?;
+        let bake = self.settings.rollout.get("default").map(|plan| plan.bake);
+        let until = now.after(bake.unwrap_or_else(|| Plan::default().bake));
+        let same = service.bake.clone().filter(|bake| bake.pool == *pool);
+        Some(same.unwrap_or_else(|| Bake { pool: pool.clone(), until }))
+    }
+
+    /// Moves the rollout as time and the guard's findings say.
+    fn advance(&self, now: Moment, state: &mut State, events: &mut Vec<Event>) {
+        // What the guard has just done to it comes first.
+        if state.rollout != self.state.rollout {
+            return;
+        }
+        let Some((rollout, phase)) = self.moved_by_time(now) else { return };
+        let text = format!("rollout {} {}", rollout.id, rollout.told(&phase));
+        let severity = match phase {
+            Phase::Paused { .. } => Severity::Warning,
+            _ => Severity::Info,
+        };
+        match state.put_rollout(rollout.clone(), phase, now, &Actor::lbd(), text.clone()) {
+            Ok(()) => {
+                let event = self.tick_event(now, "rollout", None, text);
+                events.push(Event { services: rollout.services.clone(), severity, ..event });
+            }
+            // The config check sees to it that a candidate's share can be set.
+            Err(refusal) => {
+                let why = refusal.to_string();
+                let event = self.tick_event(now, "rollout", None, why);
+                events.push(Event { severity: Severity::Critical, ..event });
+            }
+        }
+    }
+
     pub(in crate::model) fn tick_event(
         &self,
         now: Moment,
@@ -123,22 +241,12 @@ impl Model {
         service: Option<&ServiceName>,
         summary: String,
     ) -> Event {
-        Event {
-            time: now,
-            kind: kind.into(),
-            severity: Severity::Info,
-            actor: Actor::lbd(),
-            services: service.cloned().into_iter().collect(),
-            summary,
-            reason: None,
-            before: String::new(),
-            after: String::new(),
-            revision: self.state.revision,
-        }
+        let event = Event::new(now, self.state.revision, kind, Severity::Info, summary);
+        Event { services: service.cloned().into_iter().collect(), ..event }
     }
 
     /// The services to act on for a pool: those named, each of which must have it, or all that do.
-    pub(super) fn services_with(
+    pub(crate) fn services_with(
         &self,
         pool: &PoolName,
         named: &[ServiceName],
@@ -160,7 +268,11 @@ impl Model {
     }
 
     /// Those named, each of which must exist, or all.
-    pub(super) fn named_or_all(&self, named: &[ServiceName]) -> Result<Vec<ServiceName>, Refusal> {
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::UnknownService`] with the first that does not.
+    pub fn named_or_all(&self, named: &[ServiceName]) -> Result<Vec<ServiceName>, Refusal> {
         if named.is_empty() {
             return Ok(self.state.services.keys().cloned().collect());
         }
@@ -185,7 +297,12 @@ impl Model {
             .collect()
     }
 
-    fn is_usable(&self, service: &ServiceName, state: &ServiceState, pool: &PoolName) -> bool {
+    pub(in crate::model) fn is_usable(
+        &self,
+        service: &ServiceName,
+        state: &ServiceState,
+        pool: &PoolName,
+    ) -> bool {
         let endpoints = state.endpoints.get(pool).map(Vec::as_slice).unwrap_or_default();
         endpoints.iter().any(|endpoint| {
             self.targets(&endpoint.address).into_iter().any(|target| {
@@ -218,6 +335,12 @@ impl ServiceState {
             } else {
                 self.ramp.clone().filter(|_| done < ramp.span)
             };
+        }
+        if next.pause.is_some_and(|pause| pause.until <= now) {
+            next.pause = None;
+        }
+        if let Some(bake) = next.bake.take_if(|bake| bake.until <= now) {
+            next = next.promoted(&bake.pool);
         }
         if next.maintenance.as_ref().is_some_and(|m| m.is_over(now)) {
             next.maintenance = None;

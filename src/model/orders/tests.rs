@@ -11,15 +11,16 @@ use crate::{
         Refusal, Revision, ServiceName, Settings, Share, Split, State, Step,
         cohort::List,
         command::{
-            CohortAction, CohortChange, EndpointAction, EndpointChange, Reload, Rollback, Runtime,
-            Weight,
+            CohortAction, CohortChange, EndpointAction, EndpointChange, PlanChanges, Reload,
+            Rollback, RolloutStart, Runtime, Weight,
         },
         health::AdminState,
         maintenance::Maintenance,
+        rollout::Rollout,
     },
 };
 
-const FILE: &str = r#"
+pub(super) const FILE: &str = r#"
 [listener.http]
 address = "127.0.0.1:0"
 [service.api]
@@ -40,24 +41,24 @@ paths = ["/docs"]
 endpoints = ["127.0.0.1:6"]
 "#;
 
-fn settings(text: &str) -> Arc<Settings> {
+pub(super) fn settings(text: &str) -> Arc<Settings> {
     let none = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
     Arc::new(config::check(text, &none).unwrap())
 }
 
-fn model() -> Model {
+pub(super) fn model() -> Model {
     Model::new(settings(FILE), None)
 }
 
-fn pool(name: &str) -> PoolName {
+pub(super) fn pool(name: &str) -> PoolName {
     name.parse().unwrap()
 }
 
-fn service(name: &str) -> ServiceName {
+pub(super) fn service(name: &str) -> ServiceName {
     name.parse().unwrap()
 }
 
-fn order(command: Command) -> Input {
+pub(super) fn order(command: Command) -> Input {
     Input::Order(Order {
         actor: Actor::lbd(),
         reason: Some("test".into()),
@@ -66,16 +67,16 @@ fn order(command: Command) -> Input {
     })
 }
 
-fn weight(at: &str, share: &str) -> Command {
+pub(super) fn weight(at: &str, share: &str) -> Command {
     Command::Weight(timed(at, share, None))
 }
 
 fn timed(at: &str, share: &str, span: Option<Millis>) -> Weight {
     let share = share.parse().unwrap();
-    Weight { pool: pool(at), share, services: Vec::new(), span, verb: "weight" }
+    Weight { pool: pool(at), share, services: Vec::new(), span, verb: "weight", force: false }
 }
 
-fn rollback(ramp: Option<Millis>) -> Command {
+pub(super) fn rollback(ramp: Option<Millis>) -> Command {
     Command::Rollback(Rollback { services: Vec::new(), ramp })
 }
 
@@ -98,23 +99,23 @@ fn terms(until: Option<u64>) -> Maintenance {
     }
 }
 
-fn reload(text: &str, runtime: Runtime) -> Input {
+pub(super) fn reload(text: &str, runtime: Runtime) -> Input {
     let settings = settings(text);
     Input::Reloaded(Reload { settings, actor: Actor::lbd(), reason: None, runtime })
 }
 
 impl Model {
-    fn does(&mut self, at: u64, input: Input) -> Changed {
+    pub(super) fn does(&mut self, at: u64, input: Input) -> Changed {
         let Step { settings, state, reply, .. } = self.handle(Moment(at), input).unwrap();
-        self.adopt(settings, state);
+        self.adopt(Moment(at), settings, state);
         reply
     }
 
-    fn refuses(&self, command: Command) -> Refusal {
+    pub(super) fn refuses(&self, command: Command) -> Refusal {
         self.handle(Moment(0), order(command)).unwrap_err()
     }
 
-    fn share(&self, of: &str, at: &str) -> String {
+    pub(super) fn share(&self, of: &str, at: &str) -> String {
         self.state.services[&service(of)].split.share(&pool(at)).to_string()
     }
 }
@@ -218,7 +219,7 @@ fn a_rollback_is_published_first_is_idempotent_and_ends_what_would_undo_it() {
         Commit::LiveFirst,
         "the return to 50% is still to come, so this is a change"
     );
-    model.adopt(step.settings, step.state);
+    model.adopt(Moment(0), step.settings, step.state);
     model.does(2_000, Input::Tick);
     assert_eq!(model.share("web", "green"), "0%");
     let again = model.handle(Moment(0), order(rollback(None))).unwrap();
@@ -429,9 +430,40 @@ fn any_input() -> impl Strategy<Value = Input> {
     let weight = (pools.clone(), 0u16..=10_000, services.clone(), span.clone()).prop_map(
         |(at, points, services, span)| {
             let share = Share::from_basis_points(points);
-            Command::Weight(Weight { pool: pool(at), share, services, span, verb: "weight" })
+            Command::Weight(Weight {
+                pool: pool(at),
+                share,
+                services,
+                span,
+                verb: "weight",
+                force: false,
+            })
         },
     );
+    let forced = (pools.clone(), 0u16..=100).prop_map(|(at, percent)| {
+        let share = &format!("{percent}%");
+        Command::Weight(Weight { force: true, ..timed(at, share, None) })
+    });
+    let start =
+        (pools.clone(), services.clone(), any::<bool>()).prop_map(|(at, services, fresh)| {
+            Command::RolloutStart(RolloutStart {
+                pool: pool(at),
+                services,
+                plan: None,
+                changes: PlanChanges { hold: Some(Millis(5_000)), ..PlanChanges::default() },
+                salt: fresh.then(|| "fresh".into()),
+                skip_checks: true,
+            })
+        });
+    let steer = prop_oneof![
+        Just(Command::RolloutPause),
+        Just(Command::RolloutResume),
+        Just(Command::RolloutPromote { full: false }),
+        Just(Command::RolloutPromote { full: true }),
+        Just(Command::RolloutAbort),
+        Just(Command::Pause(Vec::new(), Millis(1_000))),
+        Just(Command::Resume(Vec::new())),
+    ];
     let back = (services.clone(), span)
         .prop_map(|(services, ramp)| Command::Rollback(Rollback { services, ramp }));
     let page = (services.clone(), prop::option::of(0u64..100_000))
@@ -451,6 +483,10 @@ fn any_input() -> impl Strategy<Value = Input> {
     prop_oneof![
         4 => weight.prop_map(order),
         2 => back.prop_map(order),
+        1 => forced.prop_map(order),
+        2 => start.prop_map(order),
+        4 => steer.prop_map(order),
+        1 => (1u64..4).prop_map(|id| Input::Checked(id, Ok(()))),
         1 => page.prop_map(order),
         1 => off.prop_map(order),
         2 => endpoint.prop_map(order),
@@ -460,6 +496,16 @@ fn any_input() -> impl Strategy<Value = Input> {
     ]
 }
 
+/// A rollout that runs has its share in all its services, and none of them on its baseline's own.
+fn is_in_lock_step(state: &State, rollout: &Rollout) -> bool {
+    rollout.services.iter().all(|name| {
+        let service = &state.services[name];
+        let share = service.split.share(&rollout.candidate);
+        service.baseline != rollout.candidate
+            && rollout.share().is_none_or(|wanted| share == wanted)
+    })
+}
+
 fn is_sound(state: &State) -> bool {
     let whole = |split: &Split| Split::try_from(Vec::from(split.clone())).is_ok();
     state.services.values().all(|s| {
@@ -467,7 +513,8 @@ fn is_sound(state: &State) -> bool {
             && s.split.has(&s.baseline)
             && s.revert.as_ref().is_none_or(|r| whole(&r.split))
             && s.ramp.as_ref().is_none_or(|r| whole(&r.from))
-    })
+            && s.bake.as_ref().is_none_or(|b| s.split.share(&b.pool) == Share::WHOLE)
+    }) && state.running().is_none_or(|rollout| is_in_lock_step(state, rollout))
 }
 
 proptest! {
@@ -485,14 +532,14 @@ proptest! {
                     let expected = if step.reply.changed { before.revision.next() } else { before.revision };
                     prop_assert_eq!(step.state.revision, expected);
                     prop_assert_eq!(step.commit == Commit::Nothing, !step.reply.changed);
-                    model.adopt(step.settings, step.state);
+                    model.adopt(Moment(at), step.settings, step.state);
                 }
             }
             prop_assert!(is_sound(&model.state));
             let text = serde_json::to_string(&model.state).unwrap();
             prop_assert_eq!(&serde_json::from_str::<State>(&text).unwrap(), &model.state);
             if let Ok(step) = replay.handle(Moment(at), input) {
-                replay.adopt(step.settings, step.state);
+                replay.adopt(Moment(at), step.settings, step.state);
             }
         }
         prop_assert_eq!(model.state, replay.state);

@@ -1,16 +1,25 @@
 //! What can be typed. Types only: every value is checked here, so that nothing later parses a text.
 
+mod guard;
+mod release;
+mod traffic;
+
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use ipnet::IpNet;
 
 use super::{
-    complete::{endpoint_names, pool_names, service_names},
-    moment::Until,
-    values::{Secret, header, interval, network},
+    complete::service_names,
+    values::{header, interval},
 };
-use crate::model::{Address, Millis, PoolName, ServiceName, Share};
+use crate::model::{Millis, ServiceName};
+
+pub use guard::{Guard, GuardArgs, Judging, Notify};
+pub use release::{CheckArgs, Format, ReportArgs, Rollout, Shift, SimulateArgs, StartArgs};
+pub use traffic::{
+    Cohort, CohortArgs, Endpoint, Leaving, Maintenance, MaintenanceOn, PauseArgs, RollbackArgs,
+    SwitchArgs, WeightArgs, Which,
+};
 
 /// Where the daemon listens, if not told otherwise.
 pub const SOCKET: &str = "/run/lbd/admin.sock";
@@ -39,7 +48,7 @@ pub struct Globals {
     #[arg(long, global = true, env = SOCKET_VARIABLE, hide_env_values = true)]
     #[arg(value_name = "PATH", default_value = SOCKET, value_hint = ValueHint::FilePath)]
     pub socket: PathBuf,
-    /// Give up after this time [default: 10s for a reply, 60s for --wait]
+    /// Give up after this time [default: 10s for a reply, 5m for checks, 60s for --wait]
     #[arg(long, global = true, value_name = "SPAN")]
     pub timeout: Option<Millis>,
     /// Print the daemon's reply as JSON
@@ -73,7 +82,7 @@ pub enum Verb {
   lbctl weight green 25 --reason 'canary of release 7'
   lbctl weight green 50 --service api --for 10m")]
     Weight(WeightArgs),
-    /// Give a pool all traffic at once
+    /// Give a pool all traffic at once, after its preflight
     #[command(
         after_help = "Examples:\n  lbctl switch green\n  lbctl switch green --service api --dry-run"
     )]
@@ -83,6 +92,33 @@ pub enum Verb {
   lbctl rollback --reason 'checkout fails'
   lbctl rollback --ramp 30s --wait")]
     Rollback(RollbackArgs),
+    /// Shift to a pool in stages, judged by the guard
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  lbctl rollout start green --wait
+  lbctl rollout why"
+    )]
+    Rollout(Rollout),
+    /// Run a pool's preflight: what it must pass before it gets traffic
+    #[command(after_help = "Examples:\n  lbctl check green\n  lbctl check green --service api")]
+    Check(CheckArgs),
+    /// Show or change what candidates are judged by
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  lbctl guard status app
+  lbctl guard set --error-rate 1% --service app"
+    )]
+    Guard(Guard),
+    /// Hold new requests for a while, instead of refusing them
+    #[command(after_help = "Examples:
+  lbctl pause --max 30s --reason 'database failover'
+  lbctl pause --service api")]
+    Pause(PauseArgs),
+    /// Let held requests go on
+    #[command(after_help = "Examples:\n  lbctl resume\n  lbctl resume --service api")]
+    Resume(Services),
     /// Answer 503 with a page instead of forwarding
     #[command(
         subcommand,
@@ -115,6 +151,9 @@ pub enum Verb {
     /// Show the journal: who changed what, when and why
     #[command(after_help = "Examples:\n  lbctl events --since 1h\n  lbctl events -f --json")]
     Events(EventsArgs),
+    /// List or try the receivers of notices
+    #[command(subcommand, after_help = "Examples:\n  lbctl notify list\n  lbctl notify test chat")]
+    Notify(Notify),
     /// Check, compare, load or show the config
     #[command(
         subcommand,
@@ -146,12 +185,16 @@ impl Verb {
     pub fn changes(&self) -> bool {
         match self {
             Self::Weight(args) => args.percent.is_some(),
-            Self::Switch(_) | Self::Rollback(_) => true,
+            Self::Switch(_) | Self::Rollback(_) | Self::Pause(_) | Self::Resume(_) => true,
+            Self::Rollout(verb) => verb.changes(),
+            Self::Guard(verb) => matches!(verb, Guard::Set(_)),
             Self::Maintenance(verb) => !matches!(verb, Maintenance::Status),
             Self::Endpoint(verb) => !matches!(verb, Endpoint::List { .. }),
             Self::Cohort(verb) => !matches!(verb, Cohort::List { .. }),
             Self::Config(verb) => matches!(verb, Config::Reload { .. }),
             Self::Status(_)
+            | Self::Check(_)
+            | Self::Notify(_)
             | Self::Explain(_)
             | Self::Events(_)
             | Self::Version
@@ -182,210 +225,6 @@ pub struct StatusArgs {
     #[arg(long, value_name = "SPAN", default_value = "1s")]
     #[arg(value_parser = interval, requires = "watch")]
     pub interval: Millis,
-}
-
-/// `weight`.
-#[derive(Args, Debug)]
-pub struct WeightArgs {
-    /// The pool
-    #[arg(add = pool_names())]
-    pub pool: Option<PoolName>,
-    /// Its percentage, as in 25 or 0.5%; without it, what is in force is shown
-    #[arg(allow_hyphen_values = true)]
-    pub percent: Option<Share>,
-    /// Which services.
-    #[command(flatten)]
-    pub services: Services,
-    /// Return to what was before after this time
-    #[arg(long = "for", value_name = "SPAN", requires = "percent")]
-    pub span: Option<Millis>,
-}
-
-/// `switch`.
-#[derive(Args, Debug)]
-pub struct SwitchArgs {
-    /// The pool
-    #[arg(add = pool_names())]
-    pub pool: PoolName,
-    /// Which services.
-    #[command(flatten)]
-    pub services: Services,
-}
-
-/// `rollback`.
-#[derive(Args, Debug)]
-pub struct RollbackArgs {
-    /// Which services.
-    #[command(flatten)]
-    pub services: Services,
-    /// Go down in steps over this time
-    #[arg(long, value_name = "SPAN")]
-    pub ramp: Option<Millis>,
-    /// Wait until the last step is done [default --timeout: the ramp and 60s]
-    #[arg(long, requires = "ramp")]
-    pub wait: bool,
-}
-
-/// `maintenance`.
-#[derive(Debug, Subcommand)]
-pub enum Maintenance {
-    /// Begin maintenance, or change its terms
-    #[command(after_help = "Examples:
-  lbctl maintenance on --until 04:00 --message 'Back at four'
-  lbctl maintenance on --service app --for 2h --allow 10.0.0.0/8 --secret")]
-    On(MaintenanceOn),
-    /// End maintenance
-    #[command(
-        after_help = "Examples:\n  lbctl maintenance off\n  lbctl maintenance off --service app"
-    )]
-    Off(Services),
-    /// Show which maintenance is on
-    #[command(
-        after_help = "Examples:\n  lbctl maintenance status\n  lbctl maintenance status --json"
-    )]
-    Status,
-}
-
-/// `maintenance on`.
-#[derive(Args, Debug)]
-pub struct MaintenanceOn {
-    /// Which services.
-    #[command(flatten)]
-    pub services: Services,
-    /// How long it lasts
-    #[arg(long = "for", value_name = "SPAN", conflicts_with = "until")]
-    pub span: Option<Millis>,
-    /// When it ends: "HH:MM", "YYYY-MM-DD HH:MM" (local time) or RFC 3339
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<Until>,
-    /// What the page says
-    #[arg(long, value_name = "TEXT")]
-    pub message: Option<String>,
-    /// A client network that passes; may be given several times
-    #[arg(long, value_name = "CIDR", value_parser = network)]
-    pub allow: Vec<IpNet>,
-    /// Make a link that lets its bearer pass, with this secret or a random one
-    #[arg(long, value_name = "SECRET")]
-    pub secret: Option<Option<Secret>>,
-}
-
-/// `endpoint`.
-#[derive(Debug, Subcommand)]
-pub enum Endpoint {
-    /// List the endpoints of a pool
-    #[command(after_help = "Examples:
-  lbctl endpoint list green
-  lbctl endpoint list green --service api --json")]
-    List {
-        /// The pool
-        #[arg(add = pool_names())]
-        pool: PoolName,
-        /// Which services.
-        #[command(flatten)]
-        services: Services,
-    },
-    /// Add an endpoint to a pool
-    #[command(after_help = "Examples:
-  lbctl endpoint add green 10.0.0.8:9001
-  lbctl endpoint add green app.internal:9001 --service api --weight 2")]
-    Add {
-        /// Which endpoint.
-        #[command(flatten)]
-        which: Which,
-        /// Its weight inside the pool, 1 to 1000
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
-        weight: Option<u16>,
-    },
-    /// Take an endpoint out of its pool for good
-    #[command(after_help = "Examples:
-  lbctl endpoint remove green 10.0.0.8:9001
-  lbctl endpoint remove green 10.0.0.8:9001 --wait --timeout 5m")]
-    Remove {
-        /// Which endpoint.
-        #[command(flatten)]
-        which: Which,
-        /// Drain it and wait for its running requests first
-        #[arg(long)]
-        wait: bool,
-    },
-    /// Give an endpoint no new requests; it is still probed
-    #[command(after_help = "Examples:
-  lbctl endpoint drain green 10.0.0.8:9001
-  lbctl endpoint drain green 10.0.0.8:9001 --wait --timeout 2m")]
-    Drain(Leaving),
-    /// Take an endpoint out of use; it is not probed
-    #[command(after_help = "Examples:
-  lbctl endpoint maint green 10.0.0.8:9001 --reason 'kernel update'
-  lbctl endpoint maint green unix:/run/app.sock --wait")]
-    Maint(Leaving),
-    /// Put an endpoint in use
-    #[command(after_help = "Examples:
-  lbctl endpoint ready green 10.0.0.8:9001
-  lbctl endpoint ready green 10.0.0.8:9001 --service api")]
-    Ready(Which),
-}
-
-/// An endpoint that goes out of use.
-#[derive(Args, Debug)]
-pub struct Leaving {
-    /// Which endpoint.
-    #[command(flatten)]
-    pub which: Which,
-    /// Wait until its running requests are done
-    #[arg(long)]
-    pub wait: bool,
-}
-
-/// Which endpoint.
-#[derive(Args, Clone, Debug)]
-pub struct Which {
-    /// The pool
-    #[arg(add = pool_names())]
-    pub pool: PoolName,
-    /// The endpoint: HOST:PORT, IP:PORT, [IPv6]:PORT or unix:/path
-    #[arg(add = endpoint_names())]
-    pub address: Address,
-    /// Which services.
-    #[command(flatten)]
-    pub services: Services,
-}
-
-/// `cohort`.
-#[derive(Debug, Subcommand)]
-pub enum Cohort {
-    /// List the users of a pool's two lists
-    #[command(
-        after_help = "Examples:\n  lbctl cohort list green\n  lbctl cohort list green --json"
-    )]
-    List {
-        /// The pool
-        #[arg(add = pool_names())]
-        pool: PoolName,
-    },
-    /// Put users on a list
-    #[command(after_help = "Examples:
-  lbctl cohort add green alice bob
-  lbctl cohort add green - --deny < users.txt")]
-    Add(CohortArgs),
-    /// Take users off a list
-    #[command(after_help = "Examples:
-  lbctl cohort remove green alice
-  lbctl cohort remove green alice --deny")]
-    Remove(CohortArgs),
-}
-
-/// `cohort add` and `cohort remove`.
-#[derive(Args, Debug)]
-pub struct CohortArgs {
-    /// The pool
-    #[arg(add = pool_names())]
-    pub pool: PoolName,
-    /// The users' ids; - reads them from standard input, one a line
-    #[arg(value_name = "ID", required = true)]
-    pub users: Vec<String>,
-    /// The list of those who never go to the pool, instead of those who always do
-    #[arg(long)]
-    pub deny: bool,
 }
 
 /// `explain`.

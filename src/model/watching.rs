@@ -1,0 +1,178 @@
+//! The guard inside the model: evidence comes in, findings come out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    command::EndpointKey,
+    guard::{Finding, Lacking, Sample, Verdict, Watch},
+    rollout::{Advance, Merit, Phase, Rollout},
+    state::ServiceState,
+    step::Model,
+    units::{Millis, Moment, PoolName, ServiceName, Share},
+};
+
+impl Model {
+    /// Takes in what workers told of a service, and judges its candidates. `waiting` are requests
+    /// without an answer yet.
+    pub fn judge(
+        &mut self,
+        now: Moment,
+        service: &ServiceName,
+        samples: &[Sample],
+        waiting: &[Sample],
+    ) {
+        let Some(state) = self.state.services.get(service).cloned() else { return };
+        let candidates: Vec<(PoolName, usize)> = state
+            .candidates()
+            .map(|(pool, _)| (pool.clone(), self.shifted_with(pool).len()))
+            .collect();
+        let Some(watch) = self.watches.get_mut(service) else { return };
+        watch.take(now, samples, state.terms());
+        for (pool, among) in candidates {
+            let finding = watch.judge(now, &pool, state.terms(), among.max(1), waiting);
+            let key = (service.clone(), pool);
+            match finding {
+                Some(finding) => self.findings.insert(key, finding),
+                None => self.findings.remove(&key),
+            };
+        }
+    }
+
+    /// Says that lbd itself was held up until `until`: what took long until then is not evidence.
+    pub fn distrust(&mut self, until: Moment) {
+        self.watches.values_mut().for_each(|watch| watch.distrust(until));
+    }
+
+    /// What the guard found last of a candidate that is on trial.
+    pub fn finding(&self, service: &ServiceName, pool: &PoolName) -> Option<&Finding> {
+        self.findings.get(&(service.clone(), pool.clone()))
+    }
+
+    /// The guard's evidence on a service.
+    pub fn watch(&self, service: &ServiceName) -> Option<&Watch> {
+        self.watches.get(service)
+    }
+
+    /// Whether [`super::command::Input::Tick`] would do something that only the guard's findings call
+    /// for.
+    pub fn is_due(&self, now: Moment) -> bool {
+        self.objections().next().is_some()
+            || self.calms(now).next().is_some()
+            || self.moved_by_time(now).is_some()
+    }
+
+    /// The services that a pool is tried in together.
+    pub(super) fn shifted_with(&self, pool: &PoolName) -> Vec<ServiceName> {
+        if let Some(rollout) = self.state.running().filter(|r| r.candidate == *pool) {
+            return rollout.services.clone();
+        }
+        let tried = |s: &ServiceState| s.baseline != *pool && s.split.share(pool) > Share::NONE;
+        let services = self.state.services.iter();
+        services.filter(|(_, s)| tried(s)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What the guard makes of a rollout's stage, over all its services.
+    pub(super) fn merit(&self, rollout: &Rollout) -> Merit {
+        let merits = rollout.services.iter().map(|service| self.merit_of(rollout, service));
+        let rank = |merit: &Merit| match merit {
+            Merit::Proven => 0,
+            Merit::Clear => 1,
+            Merit::Short(_) => 2,
+            Merit::Bad(_) => 3,
+        };
+        merits.max_by_key(rank).unwrap_or_else(|| Merit::Short("no service is left".into()))
+    }
+
+    /// What a rollout waits for, in words; `None` if it is over.
+    pub fn waits_for(&self, rollout: &Rollout, now: Moment) -> Option<String> {
+        let merit = || match self.merit(rollout) {
+            Merit::Proven | Merit::Clear => "nothing is wrong".to_owned(),
+            Merit::Short(why) | Merit::Bad(why) => why,
+        };
+        match &rollout.phase {
+            Phase::Checking => Some("the preflight".into()),
+            Phase::Holding { stage, since } => {
+                let left = Millis(rollout.hold_of(*stage).0.saturating_sub(now.since(*since).0));
+                Some(match (rollout.plan.advance, left) {
+                    (Advance::Manual, _) => format!("`lbctl rollout promote`; {}", merit()),
+                    (_, Millis(0)) => format!("the guard; {}", merit()),
+                    (Advance::Evidence, left) => {
+                        format!("the verdict, or {left} more of its hold; {}", merit())
+                    }
+                    (Advance::Hold, left) => format!("{left} more of its hold; {}", merit()),
+                })
+            }
+            Phase::Paused { .. } => Some("`lbctl rollout resume`".into()),
+            Phase::Baking { until, .. } => Some(format!("{} more of its bake", until.since(now))),
+            Phase::Promoted { .. } | Phase::RolledBack { .. } => None,
+        }
+    }
+
+    fn merit_of(&self, rollout: &Rollout, service: &ServiceName) -> Merit {
+        let Some(finding) = self.finding(service, &rollout.candidate) else {
+            return Merit::Short(format!("nothing was judged of {service} yet"));
+        };
+        let stage = rollout.phase.stage().and_then(|n| rollout.plan.stages.get(n));
+        let own = stage.and_then(|stage| stage.min_requests);
+        let terms = self.state.services.get(service).map(|s| s.terms().min_requests);
+        let need = u64::from(own.or(terms).unwrap_or_default());
+        let have = finding.evidence.candidate.stage_requests;
+        let short = || Merit::Short(format!("{have} of {need} requests of {service} judged"));
+        match &finding.verdict {
+            Verdict::NoGo(breach) | Verdict::BothDegraded(breach) => {
+                Merit::Bad(format!("{service}: {}", breach.text))
+            }
+            Verdict::Go | Verdict::Undecided(_) if have < need => short(),
+            Verdict::Go => Merit::Proven,
+            Verdict::Undecided(Lacking::Requests { have, need }) if own.is_none() => {
+                Merit::Short(format!("{have} of {need} requests of {service} judged"))
+            }
+            Verdict::Undecided(_) => Merit::Clear,
+        }
+    }
+
+    /// Tells the watches how services are divided now, and which endpoints are fresh on trial.
+    pub(super) fn divide(
+        &mut self,
+        now: Moment,
+        before: &BTreeMap<ServiceName, Arc<ServiceState>>,
+    ) {
+        let services = self.state.services.clone();
+        self.watches.retain(|name, _| services.contains_key(name));
+        for (name, state) in &services {
+            let watch = self.watches.entry(name.clone()).or_default();
+            for (pool, _) in state.split.iter() {
+                watch.tag(pool);
+            }
+            let old = before.get(name);
+            if old.is_some_and(|old| old.split == state.split && old.baseline == state.baseline) {
+                continue;
+            }
+            watch.divide(now, &state.baseline, &state.split);
+            self.findings.retain(|(service, _), _| service != name);
+            let rising: BTreeSet<&PoolName> = state
+                .candidates()
+                .map(|(pool, _)| pool)
+                .filter(|pool| old.is_none_or(|old| old.split.share(pool) == Share::NONE))
+                .collect();
+            let keys: Vec<EndpointKey> = self
+                .endpoints()
+                .map(|(key, _)| key)
+                .filter(|key| key.service == *name && rising.contains(&key.pool))
+                .collect();
+            keys.into_iter().for_each(|key| self.warm_up(now, key));
+        }
+    }
+
+    /// From `now` on the endpoint is fresh, for as long as its service says.
+    pub(super) fn warm_up(&mut self, now: Moment, key: EndpointKey) {
+        let Some(state) = self.state.services.get(&key.service) else { return };
+        let warmup = state.terms().warmup;
+        if warmup.0 > 0 {
+            self.warming.insert(key, now.after(warmup));
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The shield: a failed first attempt on a candidate is replayed on the baseline, so that its user sees
+//! no error. The guard has been told of it by then.
+
+#![cfg_attr(
+    not(test),
+    expect(clippy::indexing_slicing, reason = "indexes come from the same snapshot")
+)]
+
+use http::Method;
+use pingora_proxy::Session;
+
+use super::{answer::answered, exchange::Exchange};
+use crate::model::{Blame, Rule};
+
+impl Exchange {
+    /// Whether the attempt that failed now can be replayed on the baseline: a GET, HEAD or OPTIONS on a
+    /// candidate, of which the client has seen nothing, which can be sent again as it was, and for which
+    /// the baseline has somebody. Testers who chose the candidate see what it does.
+    fn can_shield(&self, session: &mut Session) -> bool {
+        let (Some(field), Some(placement), Some(choice)) =
+            (self.field(), self.placement, self.choice())
+        else {
+            return false;
+        };
+        let service = field.service;
+        let is_over = self.client.as_ref().is_some_and(|client| client.is_over());
+        let request = session.req_header();
+        service.shield
+            && self.shielded.is_none()
+            && choice.pool != service.baseline
+            && choice.pool == placement.pool
+            && placement.rule != Rule::Pin
+            && matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS)
+            && !request.headers.contains_key(http::header::UPGRADE)
+            && answered(session).is_none()
+            && session.is_body_done()
+            && !session.as_ref().retry_buffer_truncated()
+            && !is_over
+            && service.pools[service.baseline].best(|_| true).is_some()
+    }
+
+    /// Sends the request to the baseline next, if it may be, and counts what happened on the candidate.
+    /// True if it does.
+    pub fn shield(&mut self, session: &mut Session, blame: Blame) -> bool {
+        if !self.can_shield(session) {
+            return false;
+        }
+        let Some(choice) = self.choice() else { return false };
+        if let Some(field) = self.field() {
+            let cell = field.view.pools[choice.pool].tally.cell(self.worker);
+            cell.blame(blame);
+            cell.shielded.add(1);
+        }
+        self.shielded = Some((choice.pool, blame));
+        (self.blame, self.first_byte, self.timed_out) = (None, None, false);
+        true
+    }
+}

@@ -1,0 +1,151 @@
+//! The releases that the guard must take back, and what it must not be fooled by.
+
+use std::sync::Arc;
+
+use fastrand::Rng;
+use lbd::model::{Share, guard::Terms};
+
+use super::{
+    crowd::{Crowd, Variety},
+    trial::{Pace, Shift},
+    world::{Fault, Incident, Storm, World},
+};
+
+/// A named scenario.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// What happens.
+    pub name: &'static str,
+    /// What the guard must say.
+    pub expected: Expected,
+    /// Makes it happen in an even world in which the candidate gets so many requests a second.
+    happens: fn(&mut World, f64),
+    /// What the guard judges by.
+    terms: fn() -> Terms,
+}
+
+/// What the guard must say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Expected {
+    /// No-go.
+    NoGo,
+    /// Anything but no-go.
+    Spared,
+    /// Both degraded, and never no-go.
+    BothDegraded,
+}
+
+/// The share of the candidate in all cases.
+pub const SHARE: Share = Share::from_basis_points(500);
+
+macro_rules! fault {
+    ($($what:ident: $how:expr),+) => {
+        |world, _| world.candidate = Fault { $($what: $how,)+ ..Fault::NONE }
+    };
+}
+
+/// All of them, in the order of the table.
+pub const CASES: [Case; 22] = {
+    use Expected::{BothDegraded, NoGo, Spared};
+    let ordinary: fn() -> Terms = Terms::default;
+    [
+        case("all requests fail", NoGo, fault!(fails: 1.0), ordinary),
+        case("50 % fail", NoGo, fault!(fails: 0.5), ordinary),
+        case("20 % fail", NoGo, fault!(fails: 0.2), ordinary),
+        case("5 % fail", NoGo, fault!(fails: 0.045), ordinary),
+        case("2 % fail", NoGo, fault!(fails: 0.015), ordinary),
+        case("all answers take 5×", NoGo, fault!(slower: 5.0), ordinary),
+        case("all answers take 2×", NoGo, fault!(slower: 2.0), ordinary),
+        case("all answers take 1.2×", Spared, fault!(slower: 1.2), ordinary),
+        case("all answers take 1.2×, tolerance 5 %", NoGo, fault!(slower: 1.2), strict),
+        case("p99 is 5×", NoGo, fault!(tail_slower: 5.0), ordinary),
+        case("p99 is 2×", NoGo, fault!(tail_slower: 2.0), ordinary),
+        case("p99 is 1.2×", Spared, fault!(tail_slower: 1.2), ordinary),
+        case("p99 is 1.2×, tolerance 5 %", NoGo, fault!(tail_slower: 1.2), strict),
+        case("it hangs", NoGo, fault!(hangs: 1.0), ordinary),
+        case("one endpoint of four fails", NoGo, fault!(fails: 0.25), ordinary),
+        case("one route of ten fails", NoGo, fault!(fails: 0.1), ordinary),
+        case("nothing is wrong", Spared, |_, _| {}, ordinary),
+        case("20 % fail on both sides", Spared, |world, _| world.fails = 0.2, ordinary),
+        case(
+            "20 % fail on both sides, limit 1 %",
+            BothDegraded,
+            |world, _| world.fails = 0.2,
+            limited,
+        ),
+        case("both sides take 5×", Spared, both_slow, ordinary),
+        case("noon: 4× the requests, 2.5× as slow, 3 % fail", Spared, noon, ordinary),
+        case("one client of the candidate retries in a storm", Spared, storm, ordinary),
+    ]
+};
+
+const fn case(
+    name: &'static str,
+    expected: Expected,
+    happens: fn(&mut World, f64),
+    terms: fn() -> Terms,
+) -> Case {
+    Case { name, expected, happens, terms }
+}
+
+fn strict() -> Terms {
+    let mut terms = Terms::default();
+    terms.tolerance.latency = Share::from_basis_points(500);
+    terms
+}
+
+fn limited() -> Terms {
+    Terms { error_rate: Some(Share::from_basis_points(100)), ..Terms::default() }
+}
+
+fn both_slow(world: &mut World, _: f64) {
+    let slow = Incident { from: 20.0, until: f64::MAX, rate: 1.0, times: 5.0, fails: 0.0 };
+    world.incidents.push(slow);
+}
+
+fn noon(world: &mut World, _: f64) {
+    let noon = Incident { from: 30.0, until: 600.0, rate: 4.0, times: 2.5, fails: 0.03 };
+    world.incidents.push(noon);
+}
+
+/// As many failing requests as a quarter of what the candidate serves otherwise, but at least 2 a second.
+fn storm(world: &mut World, rate: f64) {
+    world.storm = Some(Storm { from: 20.0, rate: (rate / 4.0).max(2.0) });
+}
+
+impl Case {
+    /// The shift in which it happens, with `rate` requests a second to the candidate, for at most
+    /// `secs_max`.
+    pub fn shift(&self, rate: f64, secs_max: f64) -> Shift {
+        let crowd = Arc::new(Crowd::known(&mut Rng::with_seed(2), Variety::ORDINARY));
+        let mut world = World::even(rate / SHARE.ratio(), crowd);
+        (self.happens)(&mut world, rate);
+        let scale = Scale::of(rate);
+        Shift {
+            world: Arc::new(world),
+            stages: vec![(0.0, SHARE)],
+            lead_in: scale.lead_in,
+            length: scale.length.min(secs_max),
+            pace: Pace { step: scale.step..=scale.step, judge: 100 },
+            terms: (self.terms)(),
+        }
+    }
+}
+
+/// How long and how finely a rate is watched.
+struct Scale {
+    lead_in: f64,
+    length: f64,
+    step: u64,
+}
+
+impl Scale {
+    const fn of(rate: f64) -> Self {
+        match rate {
+            ..2.0 => Self { lead_in: 120.0, length: 7200.0, step: 20 },
+            ..20.0 => Self { lead_in: 60.0, length: 3600.0, step: 10 },
+            ..200.0 => Self { lead_in: 30.0, length: 900.0, step: 5 },
+            _ => Self { lead_in: 15.0, length: 300.0, step: 1 },
+        }
+    }
+}
