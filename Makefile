@@ -4,6 +4,7 @@
 #   make bench     what a decision and a count cost
 #   make simulate  the guard and its rivals in the README's table, and in 10,000 healthy days (20 min
 #                  after the build; SHIFTS=200 RUNS=10 for less)
+#   make failback  how long a bad release stays on the air, on real sockets (2 min after the build)
 #   make fuzz      60 s of each fuzz target (FUZZ_SECONDS=10 for less)
 #   make build     the release binaries, target/release/lbd and lbctl
 #
@@ -14,7 +15,7 @@ FUZZ_SECONDS ?= 60
 # `quick` in Cargo.toml: nearly a release, built in a fraction of the time.
 QUICK := --profile quick
 
-.PHONY: demo test bench simulate fuzz build deps
+.PHONY: demo test bench failback simulate fuzz build deps
 
 demo: deps
 	$(CARGO) build --locked $(QUICK) --bins --example demo </dev/null
@@ -30,6 +31,9 @@ test: deps
 
 bench: deps
 	$(CARGO) bench --locked $(QUICK) --bench decision --bench tally -- --noplot </dev/null
+
+failback: deps
+	$(CARGO) bench --locked $(QUICK) --bench failback </dev/null
 
 simulate: deps
 	$(CARGO) test --locked $(QUICK) --test simulation -- --ignored --nocapture long </dev/null

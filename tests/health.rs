@@ -116,7 +116,9 @@ fn an_endpoint_in_maint_is_left_alone() {
 #[test]
 fn failing_traffic_takes_an_endpoint_out_for_a_while() {
     let (blue, green) = (Origin::answering("blue"), Origin::answering("green"));
-    let passive = "[service.app.health]\npassive = { failures = 5, for = \"1s\" }";
+    // The guard would take green back before that.
+    let passive = "[service.app.health]\npassive = { failures = 5, for = \"1s\" }\n\
+                   [guard]\naction = \"alert\"";
     let lab = Lab::new().config(passive).pool("blue", &blue).pool("green", &green).start();
     lab.ctl("switch green").succeeds();
     green.status(503);

@@ -341,9 +341,9 @@ pub struct ServiceStatus {
     /// When a rollback in steps will be done, in milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ramp_until: Option<Moment>,
-    /// Until when new requests are held.
+    /// Since when new requests are held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub paused_until: Option<Moment>,
+    pub paused_since: Option<Moment>,
     /// Requests that are held now.
     #[serde(default)]
     pub held: u64,

@@ -156,9 +156,9 @@ fn unusual(service: &ServiceStatus, clock: &Clock) -> Vec<String> {
     if let Some(maintenance) = &service.maintenance {
         texts.push(maintenance_line(maintenance, clock.now, &clock.zone));
     }
-    if let Some(at) = service.paused_until {
-        let (until, held) = (clock.coming(at), service.held);
-        texts.push(format!("new requests are held until {until} at most; {held} wait"));
+    if let Some(at) = service.paused_since {
+        let (since, held) = (local(at, clock.now, &clock.zone), service.held);
+        texts.push(format!("new requests are held since {since}; {held} wait for `lbctl resume`"));
     }
     if let Some(at) = service.returns_at {
         texts.push(format!("the weights return to what they were at {}", clock.coming(at)));
@@ -324,7 +324,7 @@ pub mod tests {
             "waits_for": "the guard; 412 of 500 requests of api judged", "findings": {} },
         "services": [
             { "name": "api", "baseline": "blue", "ramp_until": 1795262412000,
-              "paused_until": 1795262420000, "held": 17,
+              "paused_since": 1795262380000, "held": 17,
               "alarm": { "pool": "green", "verdict": "both-degraded", "since": 1795262340000,
                          "text": "of 31 failures, 12 fell on green; going back would not help" },
               "lockouts": { "red": { "since": 1795258800000,

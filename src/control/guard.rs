@@ -61,10 +61,14 @@ impl Control {
         for (service, tally) in tallies.guards() {
             ears.samples.clear();
             ears.waiting.clear();
+            let state = model.state.services.get(service);
+            let on_trial = state.is_some_and(|s| s.candidates().next().is_some());
             for (worker, cell) in tally.made() {
                 let seen = ears.seen.entry((service.clone(), worker)).or_default();
                 cell.read(seen, &mut ears.samples);
-                cell.read_waiting(at, &mut ears.waiting);
+                if on_trial {
+                    cell.read_waiting(at, &mut ears.waiting);
+                }
             }
             recorder.hear(model, service, &ears.samples);
             model.judge(now, service, &ears.samples, &ears.waiting);

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::{sync::broadcast::error::RecvError, task::spawn_local, time::timeout};
 
 use super::{
-    Shared,
+    Rehearse, Shared,
     access::Caller,
     clock,
     commands::{command, parse, pool},
@@ -155,7 +155,7 @@ async fn answer(
         | Op::Resume => {
             let salt = fastrand::u64(..);
             let command = command(op, &values, &query, &body, clock::now(), salt)?;
-            if op == Op::SetSplit {
+            if op == Op::SetSplit && terms.rehearse == Rehearse::No {
                 check_switch(control, &body).await?;
             }
             order(control, terms, command).await

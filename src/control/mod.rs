@@ -150,6 +150,8 @@ impl Control {
         model.resume(clock::now());
         let mut tallies = Tallies::new(place.workers);
         let records = Records::open(&model.settings.admin.state_dir);
+        // A state that was set aside must not lead to numbers that are taken.
+        model.state.last_rollout = model.state.last_rollout.max(records.last());
         let notifiers = Notifiers::start(&model.settings.notify);
         let publisher = Publisher::new(&model, &mut tallies, logs);
         let edited = kept.as_ref().is_some_and(|kept| kept.revision != model.state.revision);
@@ -196,9 +198,22 @@ impl Control {
 
     /// Goes on with the record of a rollout that the last run left.
     fn resume_record(&mut self) {
-        let running = self.model.state.running();
-        let record = running.and_then(|r| records::read(&self.records.path(r.id)));
-        self.recorder.resume(record, &self.model, &self.tallies);
+        let last = self.model.state.rollout.as_ref();
+        let record = last.and_then(|r| records::read(&self.records.path(r.id)));
+        self.recorder.resume(record, clock::now(), &self.model, &self.tallies);
+        self.update_record(clock::now());
+    }
+
+    /// Whether the records of rollouts are written; tries if they are not.
+    pub(super) fn are_records_written(&mut self) -> bool {
+        self.records.write();
+        self.records.is_settled()
+    }
+
+    fn update_record(&mut self, now: Moment) {
+        if let Some(record) = self.recorder.update(now, &self.model, &self.tallies) {
+            self.records.keep(record);
+        }
     }
 
     /// Takes in how the preflight of a rollout ended.
@@ -227,9 +242,11 @@ impl Control {
     /// Lets time act.
     pub fn tick(&mut self) {
         let now = clock::now();
-        if self.model.release(now) {
+        let (changed, events) = self.model.release(now);
+        if changed {
             self.publish();
         }
+        self.record(events);
         // A tick is never refused: what it changes is published first and written after.
         if let Err(refusal) = self.apply(Input::Tick) {
             tracing::error!("a timed change failed: {refusal}");
@@ -276,9 +293,7 @@ impl Control {
     pub fn every_second(&mut self) {
         let now = clock::now();
         self.windows.read(now, &self.tallies);
-        if let Some(record) = self.recorder.every_second(now, &self.model, &self.tallies) {
-            self.records.keep(record);
-        }
+        self.update_record(now);
         self.records.write();
         self.disk.look_after(&self.model.state);
     }
@@ -291,6 +306,7 @@ impl Control {
         let Self { model, tallies, looks, .. } = self;
         tallies.retain_endpoints(|key| model.endpoint(key).is_some());
         looks.retain(|key, _| model.endpoint(key).is_some());
+        self.update_record(clock::now());
         self.notifiers.update(&self.model.settings.notify);
         self.changes.send_modify(|n| *n += 1);
     }
@@ -317,6 +333,9 @@ impl Control {
     /// The process stops: it is no longer ready for new clients.
     pub fn stop(&mut self) {
         self.stopping = true;
+        if let Some(record) = self.recorder.record().filter(|record| record.ended.is_none()) {
+            self.records.keep(record.clone());
+        }
     }
 
     /// Whether the process stops.

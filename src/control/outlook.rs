@@ -4,7 +4,7 @@ use super::Control;
 use crate::{
     api::release::{Notice, PlanOutlook, ServiceOutlook, StageOutlook},
     model::{
-        Millis, PoolName, Refusal, ServiceName, Share,
+        Millis, PoolName, Refusal, ServiceName,
         command::RolloutStart,
         guard::{
             Measure, Terms,
@@ -37,6 +37,7 @@ const SLOW: [(&str, usize, Measure, f64); 3] = [
 /// What `rollout start` would be refused for, apart from what only matters when it starts.
 pub fn outlook(control: &Control, start: &RolloutStart) -> Result<PlanOutlook, Refusal> {
     let services = control.model.services_with(&start.pool, &start.services)?;
+    control.model.refuse_baseline(&services, &start.pool)?;
     let (name, plan) = control.model.planned(start.plan.as_ref(), &start.changes)?;
     let among = services.len();
     let mut warnings = Vec::new();
@@ -103,8 +104,7 @@ fn stage_outlook(
         Advance::Hold | Advance::Manual => u64::from(terms.min_requests),
     };
     let seconds_to_judge = seconds(need);
-    // There is nothing beside the whole; what is said of it holds for the comparison with a profile.
-    let share = stage.share.min(Share::from_basis_points(9_800)).ratio();
+    let share = stage.share.ratio();
     let notice = |what: &str, measure, requests: Option<u64>| Notice {
         what: what.to_owned(),
         measure,

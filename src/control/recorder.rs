@@ -6,7 +6,7 @@ use super::window::Totals;
 use crate::{
     model::{
         Blame, Millis, Model, Moment, PoolName, ServiceName,
-        guard::{Fate, Sample, Verdict},
+        guard::{Fate, Finding, Sample, Verdict},
         histogram::Counts,
         rollout::{
             Point, Record, Rollout, Traffic,
@@ -34,22 +34,36 @@ pub struct Recorder {
     last: BTreeMap<Key, Totals>,
     /// Different users who saw a failure.
     users: BTreeMap<Key, HashSet<u32>>,
+    /// How many there were before a restart.
+    users_before: BTreeMap<Key, u64>,
     /// Failures of users who are not known.
     strangers: BTreeMap<Key, u64>,
     /// How long a point is.
     span: Millis,
     point_due: Moment,
+    /// When the point that runs began.
+    point_since: Moment,
     written: Moment,
 }
 
 impl Recorder {
     /// Goes on with the record of the last run, if its rollout still runs.
-    pub fn resume(&mut self, record: Option<Record>, model: &Model, tallies: &Tallies) {
-        for name in record.iter().flat_map(|record| record.services.keys()) {
+    pub fn resume(
+        &mut self,
+        record: Option<Record>,
+        now: Moment,
+        model: &Model,
+        tallies: &Tallies,
+    ) {
+        for (name, service) in record.iter().flat_map(|record| &record.services) {
             for (pool, totals) in pools_of(model, name, tallies) {
                 self.last.insert((name.clone(), pool), totals);
             }
+            for (pool, traffic) in &service.traffic {
+                self.users_before.insert((name.clone(), pool.clone()), traffic.users_affected);
+            }
         }
+        self.point_since = now;
         self.record = record;
     }
 
@@ -88,20 +102,19 @@ impl Recorder {
         };
         for (name, service) in &mut record.services {
             let Some(finding) = model.finding(name, &rollout.candidate) else { continue };
-            if matches!(finding.verdict, Verdict::NoGo(_) | Verdict::BothDegraded(_)) {
+            let word = |finding: &Finding| finding.verdict.as_str();
+            let is_news = service.finding.as_ref().map(word) != Some(word(finding));
+            let objects = matches!(finding.verdict, Verdict::NoGo(_) | Verdict::BothDegraded(_));
+            service.finding = Some(finding.clone());
+            if objects && is_news {
                 keep_evidence(service, model, name, rollout);
             }
-            service.finding = Some(finding.clone());
         }
     }
 
-    /// Adds what happened since the last second. Returns the record if it is to be written now.
-    pub fn every_second(
-        &mut self,
-        now: Moment,
-        model: &Model,
-        tallies: &Tallies,
-    ) -> Option<Record> {
+    /// Takes in how the rollout stands, and once a second what happened since. Returns the record if it
+    /// is to be written now.
+    pub fn update(&mut self, now: Moment, model: &Model, tallies: &Tallies) -> Option<Record> {
         let rollout = model.state.rollout.as_ref()?;
         let is_new = self.record.as_ref().is_none_or(|r| r.rollout.id != rollout.id);
         if is_new {
@@ -121,18 +134,16 @@ impl Recorder {
             self.add_points(now, model, tallies);
         }
         let record = self.record.as_mut()?;
-        if over {
-            record.ended = Some(now);
-        } else {
-            for (name, service) in &mut record.services {
-                keep_evidence(service, model, name, rollout);
-            }
+        if !(over || moved || is_new || now.since(self.written) >= WRITE) {
+            return None;
         }
-        if over || moved || is_new || now.since(self.written) >= WRITE {
-            self.written = now;
-            return self.record.clone();
+        self.written = now;
+        record.ended = over.then_some(now);
+        // The tape of an accusation stays the one that it was drawn from.
+        for (name, service) in record.services.iter_mut().filter(|_| !over) {
+            keep_evidence(service, model, name, rollout);
         }
-        None
+        self.record.clone()
     }
 
     fn begin(&mut self, now: Moment, model: &Model, rollout: &Rollout, tallies: &Tallies) {
@@ -151,6 +162,8 @@ impl Recorder {
             services: rollout.services.iter().map(service).collect(),
         });
         (self.users, self.strangers) = (BTreeMap::new(), BTreeMap::new());
+        self.users_before = BTreeMap::new();
+        self.point_since = now;
         self.span = Millis::from_secs(1);
         self.point_due = now.after(self.span);
         self.last = BTreeMap::new();
@@ -168,7 +181,8 @@ impl Recorder {
         for (name, service) in &mut record.services {
             let state = model.state.services.get(name);
             let share = state.map(|s| s.split.share(&candidate)).unwrap_or_default();
-            let mut point = Point { at: now, span: self.span, share, pools: BTreeMap::new() };
+            let (at, span) = (self.point_since, now.since(self.point_since));
+            let mut point = Point { at, span, share, pools: BTreeMap::new() };
             for (pool, totals) in pools_of(model, name, tallies) {
                 let key = (name.clone(), pool.clone());
                 let before = self.last.insert(key.clone(), totals.clone()).unwrap_or_default();
@@ -176,17 +190,21 @@ impl Recorder {
                 let traffic = service.traffic.entry(pool.clone()).or_default();
                 traffic.add(&since);
                 let users = self.users.get(&key).map_or(0, HashSet::len);
-                traffic.users_affected = users as u64 + self.strangers.get(&key).unwrap_or(&0);
-                traffic.users_affected_is_least |= users >= USERS;
+                let before = self.users_before.get(&key).copied().unwrap_or_default();
+                let strangers = self.strangers.get(&key).copied().unwrap_or_default();
+                // Who was counted before a restart may be counted again, so the larger is the least.
+                traffic.users_affected = before.max(users as u64 + strangers);
+                traffic.users_affected_is_least |= users >= USERS || before > 0;
                 point.pools.insert(pool, PointOfPool::of(&since));
             }
             service.points.push(point);
-            if service.points.len() > POINTS {
+        }
+        self.point_since = now;
+        let longest = record.services.values().map(|s| s.points.len()).max().unwrap_or_default();
+        if longest > POINTS {
+            for service in record.services.values_mut() {
                 service.points = merged(&service.points);
             }
-        }
-        let longest = record.services.values().map(|s| s.points.len()).max().unwrap_or_default();
-        if longest <= POINTS / 2 && self.span.0 > 1000 || longest > POINTS {
             self.span = Millis(self.span.0 * 2);
         }
         self.point_due = now.after(self.span);
@@ -228,7 +246,7 @@ fn merged(points: &[Point]) -> Vec<Point> {
                 *sum = sum.with(old);
             }
             let span = Millis(first.span.0 + last.span.0);
-            Some(Point { at: last.at, span, share: last.share, pools })
+            Some(Point { at: first.at, span, share: last.share, pools })
         })
         .collect()
 }

@@ -8,14 +8,22 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
 };
 
 use tokio::task::spawn_blocking;
 
-use crate::{api::release::RolloutSummary, model::rollout::Record};
+use serde::Deserialize;
+
+use crate::{
+    api::release::RolloutSummary,
+    model::{
+        Moment,
+        rollout::{Record, Rollout},
+    },
+};
 
 /// How many records are kept; the oldest go.
 const KEPT: usize = 200;
@@ -27,6 +35,8 @@ pub struct Records {
     summaries: BTreeMap<u64, RolloutSummary>,
     /// The newest record of each rollout that is not written yet.
     unwritten: BTreeMap<u64, Record>,
+    /// Those whose write failed, to be tried again.
+    failed: Arc<Mutex<Vec<Record>>>,
     writing: Arc<AtomicBool>,
 }
 
@@ -36,17 +46,22 @@ impl Records {
         let folder = state_dir.join("rollouts");
         let mut summaries = BTreeMap::new();
         for file in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            if let Some(record) = read(&file.path()) {
-                summaries.insert(record.rollout.id, summary(&record));
+            if let Some(head) = head(&file.path()) {
+                summaries.insert(head.rollout.id, summary(&head.rollout, head.ended));
             }
         }
-        let (unwritten, writing) = (BTreeMap::new(), Arc::default());
-        Self { folder, summaries, unwritten, writing }
+        let (unwritten, failed, writing) = (BTreeMap::new(), Arc::default(), Arc::default());
+        Self { folder, summaries, unwritten, failed, writing }
     }
 
     /// All rollouts, latest first.
     pub fn list(&self) -> Vec<RolloutSummary> {
         self.summaries.values().rev().cloned().collect()
+    }
+
+    /// The number of the last rollout; 0 if there was none.
+    pub fn last(&self) -> u64 {
+        self.summaries.keys().next_back().copied().unwrap_or_default()
     }
 
     /// The place of a rollout's record.
@@ -61,13 +76,24 @@ impl Records {
 
     /// Keeps a record; written as soon as the disk allows.
     pub fn keep(&mut self, record: Record) {
-        self.summaries.insert(record.rollout.id, summary(&record));
+        self.summaries.insert(record.rollout.id, summary(&record.rollout, record.ended));
         self.unwritten.insert(record.rollout.id, record);
         self.write();
     }
 
+    /// Whether everything is written.
+    pub fn is_settled(&self) -> bool {
+        self.unwritten.is_empty() && !self.writing.load(SeqCst)
+    }
+
     /// Writes what is not written yet, unless a write is under way.
     pub fn write(&mut self) {
+        let failed =
+            std::mem::take(&mut *self.failed.lock().unwrap_or_else(PoisonError::into_inner));
+        for record in failed {
+            // A newer one of the same rollout takes its place.
+            self.unwritten.entry(record.rollout.id).or_insert(record);
+        }
         if self.unwritten.is_empty() || self.writing.swap(true, SeqCst) {
             return;
         }
@@ -78,13 +104,13 @@ impl Records {
         }
         let old: Vec<PathBuf> = old.into_iter().map(|id| self.path(id)).collect();
         let (folder, writing) = (self.folder.clone(), self.writing.clone());
+        let failed = self.failed.clone();
         spawn_blocking(move || {
-            for record in records.values() {
-                if let Err(error) = save(&folder, record) {
-                    tracing::error!(
-                        "the record of rollout {} cannot be written: {error}",
-                        record.rollout.id
-                    );
+            for record in records.into_values() {
+                if let Err(error) = save(&folder, &record) {
+                    let id = record.rollout.id;
+                    tracing::error!("the record of rollout {id} cannot be written: {error}");
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).push(record);
                 }
             }
             // What is not there cannot be removed, which is as well.
@@ -99,9 +125,20 @@ pub fn read(path: &Path) -> Option<Record> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
+/// What is read of a record at start: all but its evidence.
+#[derive(Deserialize)]
+struct Head {
+    rollout: Rollout,
+    #[serde(default)]
+    ended: Option<Moment>,
+}
+
+fn head(path: &Path) -> Option<Head> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
 /// What the list of rollouts shows of one.
-pub fn summary(record: &Record) -> RolloutSummary {
-    let rollout = &record.rollout;
+fn summary(rollout: &Rollout, ended: Option<Moment>) -> RolloutSummary {
     RolloutSummary {
         id: rollout.id,
         candidate: rollout.candidate.clone(),
@@ -109,7 +146,7 @@ pub fn summary(record: &Record) -> RolloutSummary {
         plan: rollout.name.clone(),
         by: rollout.by.name.clone(),
         began: rollout.began,
-        ended: record.ended,
+        ended,
         phase: rollout.phase.as_str().into(),
         text: rollout.told(&rollout.phase),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use http::{HeaderValue, Response, StatusCode, header};
 use jiff::tz::TimeZone;
-use tokio::task::spawn_blocking;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::{
     Control, Shared,
@@ -52,11 +52,18 @@ pub async fn answer(
         Op::PlanRollout => {
             Ok(ok(&outlook(&control.borrow(), &start(parse::<RolloutBody>(body)?, 0))?))
         }
-        Op::GetRollout => Ok(ok(&record(control, first()).await?)),
-        Op::ReportRollout => report_on(&record(control, first()).await?, query),
+        Op::GetRollout => {
+            let record = record(control, first()).await?;
+            aside(move || Ok(ok(&record.without_tapes()))).await
+        }
+        Op::ReportRollout => {
+            let (record, form) = (record(control, first()).await?, Form::of(query)?);
+            aside(move || Ok(report_on(&record, form))).await
+        }
         Op::SimulateRollout => {
             let body: SimulateBody = parse(body)?;
-            Ok(ok(&simulated(&record(control, first()).await?, &body)?))
+            let record = record(control, first()).await?;
+            aside(move || Ok(ok(&simulated(&record, &body)?))).await
         }
         Op::Check => {
             let CheckBody { pool, services } = parse(body)?;
@@ -126,24 +133,53 @@ async fn record(control: &Shared, id: &str) -> Result<Record, Fault> {
     read.ok().flatten().ok_or_else(no_rollout)
 }
 
-fn report_on(record: &Record, query: &Query) -> Result<Response<Body>, Fault> {
+/// Works something out beside control's thread, which has a guard to serve. One such at a time.
+async fn aside(
+    work: impl FnOnce() -> Result<Response<Body>, Fault> + Send + 'static,
+) -> Result<Response<Body>, Fault> {
+    static ONE: Semaphore = Semaphore::const_new(1);
+    let failed = || {
+        let hint = "see lbd's log";
+        Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "it could not be worked out", hint)
+    };
+    let _turn = ONE.acquire().await.map_err(|_| failed())?;
+    spawn_blocking(work).await.map_err(|_| failed())?
+}
+
+/// The form of a report.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Markdown,
+    Json,
+    Html,
+}
+
+impl Form {
+    fn of(query: &Query) -> Result<Self, Fault> {
+        match query.first("format").unwrap_or("md") {
+            "md" => Ok(Self::Markdown),
+            "json" => Ok(Self::Json),
+            "html" => Ok(Self::Html),
+            other => {
+                Err(Fault::bad(format!("a report has the format md, json or html, not `{other}`")))
+            }
+        }
+    }
+}
+
+fn report_on(record: &Record, form: Form) -> Response<Body> {
     let zone = TimeZone::system();
-    match query.first("format").unwrap_or("md") {
-        "md" => Ok(text(
-            StatusCode::OK,
-            "text/markdown; charset=utf-8",
-            report::markdown(record, &zone),
-        )),
-        "json" => Ok(text(StatusCode::OK, "application/json", report::json(record))),
-        "html" => {
+    match form {
+        Form::Markdown => {
+            text(StatusCode::OK, "text/markdown; charset=utf-8", report::markdown(record, &zone))
+        }
+        Form::Json => text(StatusCode::OK, "application/json", report::json(record)),
+        Form::Html => {
             let page = report::html(record, &zone);
             let mut response = text(StatusCode::OK, "text/html; charset=utf-8", page);
             let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
             response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
-            Ok(response)
-        }
-        other => {
-            Err(Fault::bad(format!("a report has the format md, json or html, not `{other}`")))
+            response
         }
     }
 }

@@ -73,7 +73,7 @@ impl Control {
             .iter()
             .map(|(pool, _)| (pool.clone(), self.window_of(name, pool)))
             .collect();
-        let all: u64 = counted.iter().map(|(_, totals)| totals.finished).sum();
+        let all: u64 = counted.iter().map(|(_, totals)| totals.finished + totals.shielded).sum();
         let everywhere = self.model.state.maintenance.as_deref();
         let maintenance = state.maintenance.as_deref().map(|m| (Some(name), m));
         ServiceStatus {
@@ -84,7 +84,7 @@ impl Control {
                 .map(|(service, m)| self.maintenance_view(service, m, secrets)),
             returns_at: state.revert.as_ref().map(|r| r.at),
             ramp_until: state.ramp.as_ref().map(|r| r.began.after(r.span)),
-            paused_until: state.pause.map(|pause| pause.until),
+            paused_since: state.pause.map(|pause| pause.since),
             held: self.publisher.held(name),
             bake: state.bake.clone(),
             findings: state
@@ -124,13 +124,14 @@ impl Control {
             blames(totals).filter(|(blame, _)| blame.is_upstream()).map(|(_, n)| n).sum();
         let quantile =
             |q| totals.durations.as_ref().and_then(|d| d.quantile(q)).map(|us| us as f64 / 1000.0);
+        let attempts = totals.finished + totals.shielded;
         PoolStatus {
             name: pool.clone(),
             share: state.split.share(pool),
-            observed: (all > 0).then(|| totals.finished as f64 / all as f64),
-            rps: totals.finished as f64 * 1000.0 / window.0 as f64,
+            observed: (all > 0).then(|| attempts as f64 / all as f64),
+            rps: attempts as f64 * 1000.0 / window.0 as f64,
             failures: blames(totals).map(|(blame, n)| (blame.as_str().to_owned(), n)).collect(),
-            error_ratio: match totals.finished + totals.shielded {
+            error_ratio: match attempts {
                 0 => 0.0,
                 attempts => failed as f64 / attempts as f64,
             },

@@ -53,14 +53,17 @@ async fn check_candidates(control: Shared) {
             let running = control.model.state.running();
             running
                 .filter(|rollout| rollout.phase == Phase::Checking && last != Some(rollout.id))
-                .map(|r| (r.id, r.candidate.clone(), r.services.clone()))
+                .map(|r| (r.id, r.candidate.clone(), r.services.clone(), r.plan.require.clone()))
         };
-        if let Some((id, pool, services)) = checking {
+        if let Some((id, pool, services, required)) = checking {
             last = Some(id);
             let control = control.clone();
             spawn_local(async move {
                 let result = match preflight::preflight(&control, &pool, &services).await {
-                    Ok(report) => preflight::problems(&report).map_or(Ok(()), Err),
+                    Ok(mut report) => {
+                        report.rows.retain(|row| preflight::is_required(row, &required));
+                        preflight::problems(&report).map_or(Ok(()), Err)
+                    }
                     Err(refusal) => Err(refusal.to_string()),
                 };
                 control.borrow_mut().checked(id, result);

@@ -74,6 +74,7 @@ impl ServiceState {
             bake: self.bake.clone().filter(|bake| keeps_pool(&bake.pool)),
             salt: self.salt.clone(),
             pause: self.pause,
+            profile: self.profile.clone(),
             file,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{settings::Expect, units::Millis};
 
@@ -14,7 +14,7 @@ pub struct Check {
     /// The path, with its query.
     pub path: Box<str>,
     /// Headers to send; `Host` is the endpoint's address if it is not among them.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "without_secrets")]
     pub headers: BTreeMap<Box<str>, Box<str>>,
     /// The body to send, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,4 +28,20 @@ pub struct Check {
     /// or after this if it is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_latency: Option<Millis>,
+}
+
+/// Headers as viewers may see them: those that prove who asks are stars.
+fn without_secrets<S: Serializer>(
+    headers: &BTreeMap<Box<str>, Box<str>>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    let is_secret = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        ["auth", "cookie", "token", "secret", "key"].iter().any(|word| name.contains(word))
+    };
+    let shown = |(name, value): (&'_ Box<str>, &'_ Box<str>)| {
+        let value: Box<str> = if is_secret(name) { "***".into() } else { value.clone() };
+        (name.clone(), value)
+    };
+    to.collect_map(headers.iter().map(shown))
 }

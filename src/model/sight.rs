@@ -64,7 +64,7 @@ impl Model {
         (true, vec![self.endpoint_event(now, &key, Severity::Warning, &text)])
     }
 
-    fn endpoint_event(
+    pub(super) fn endpoint_event(
         &self,
         now: Moment,
         key: &EndpointKey,

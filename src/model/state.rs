@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     address::Address,
     cohort::Cohorts,
-    guard::Terms,
+    guard::{Profile, Terms},
     health::AdminState,
     maintenance::Maintenance,
     rollout::Rollout,
@@ -35,6 +35,9 @@ pub struct State {
     /// Users who always or never go to a pool.
     #[serde(default)]
     pub cohorts: Cohorts,
+    /// The number of the last rollout.
+    #[serde(default)]
+    pub last_rollout: u64,
     /// The rollout that runs, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Arc<Rollout>>,
@@ -75,9 +78,12 @@ pub struct ServiceState {
     /// A candidate that was given everything by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<Bake>,
-    /// Until when new requests are held.
+    /// New requests are held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<Pause>,
+    /// What the baseline was like when a candidate was given everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Arc<Profile>>,
 }
 
 /// Why a pool gets no traffic.
@@ -111,13 +117,13 @@ pub struct Bake {
     pub until: Moment,
 }
 
-/// New requests are held for a while.
+/// New requests are held until somebody lets them go on.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Pause {
     /// Since when.
     pub since: Moment,
-    /// Until when at most.
-    pub until: Moment,
+    /// How long each of them is held at most.
+    pub max: Millis,
 }
 
 /// What the file said of a service.
@@ -153,6 +159,9 @@ pub struct Revert {
     pub at: Moment,
     /// To which split.
     pub split: Split,
+    /// And to which bake, if a candidate had everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<Bake>,
 }
 
 /// A rollback in steps from a split to the baseline.
@@ -197,6 +206,7 @@ impl State {
                 .collect(),
             maintenance: None,
             cohorts: Cohorts::default(),
+            last_rollout: 0,
             rollout: None,
         }
     }
@@ -235,6 +245,7 @@ impl ServiceState {
             alarm: None,
             bake: None,
             pause: None,
+            profile: None,
         }
     }
 

@@ -104,7 +104,13 @@ impl Model {
         {
             *since = now;
         }
+        self.watches.clear();
         self.divide(now, &BTreeMap::new());
+        for (name, service) in &self.state.services {
+            if let (Some(profile), Some(watch)) = (&service.profile, self.watches.get_mut(name)) {
+                watch.set_profile(now, profile);
+            }
+        }
     }
 
     /// Thinks out what `input` changes.
@@ -152,8 +158,9 @@ impl Model {
         }
     }
 
-    /// Lets suspended endpoints back whose time is served. True if there were any.
-    pub fn release(&mut self, now: Moment) -> bool {
+    /// Lets suspended endpoints back whose time is served, and ends warm-ups. Returns whether a snapshot
+    /// would change, and what to journal.
+    pub fn release(&mut self, now: Moment) -> (bool, Vec<Event>) {
         // All of them, not only the first: no short cut here.
         let released: Vec<EndpointKey> = self
             .health
@@ -163,10 +170,12 @@ impl Model {
         let warming = self.warming.len();
         self.warming.retain(|_, until| *until > now);
         let changed = !released.is_empty() || self.warming.len() != warming;
+        let back = |key: &EndpointKey| self.endpoint_event(now, key, Severity::Info, "is back");
+        let events = released.iter().map(back).collect();
         for key in released {
             self.warm_up(now, key);
         }
-        changed
+        (changed, events)
     }
 
     /// When [`Input::Tick`] or [`Model::release`] will next have something to do.
@@ -176,8 +185,7 @@ impl Model {
             [
                 s.revert.as_ref().map(|r| r.at),
                 s.ramp.as_ref().map(|r| r.next(now)),
-                s.bake.as_ref().map(|b| b.until),
-                s.pause.as_ref().map(|p| p.until),
+                s.bake.as_ref().filter(|_| s.alarm.is_none()).map(|b| b.until),
                 maintenance,
             ]
         });
@@ -323,6 +331,7 @@ impl Model {
         actor: &Actor,
         reason: Option<String>,
     ) -> Step {
+        let state = self.with_profiles(state);
         let differences = differences(&self.state, &state);
         let (before, after) = lines(&differences);
         let mut services: Vec<_> = differences.into_iter().filter_map(|d| d.service).collect();

@@ -9,7 +9,7 @@ use super::{
     command::EndpointKey,
     guard::{Finding, Lacking, Sample, Verdict, Watch},
     rollout::{Advance, Merit, Phase, Rollout},
-    state::ServiceState,
+    state::{ServiceState, State},
     step::Model,
     units::{Millis, Moment, PoolName, ServiceName, Share},
 };
@@ -27,7 +27,7 @@ impl Model {
         let Some(state) = self.state.services.get(service).cloned() else { return };
         let candidates: Vec<(PoolName, usize)> = state
             .candidates()
-            .map(|(pool, _)| (pool.clone(), self.shifted_with(pool).len()))
+            .map(|(pool, _)| (pool.clone(), self.shifted_with(pool, service).len()))
             .collect();
         let Some(watch) = self.watches.get_mut(service) else { return };
         watch.take(now, samples, state.terms());
@@ -64,14 +64,18 @@ impl Model {
             || self.moved_by_time(now).is_some()
     }
 
-    /// The services that a pool is tried in together.
-    pub(super) fn shifted_with(&self, pool: &PoolName) -> Vec<ServiceName> {
-        if let Some(rollout) = self.state.running().filter(|r| r.candidate == *pool) {
-            return rollout.services.clone();
+    /// The services that a pool is tried in together with `service`: those of its rollout, or all others
+    /// where it got its share by hand.
+    pub(super) fn shifted_with(&self, pool: &PoolName, service: &ServiceName) -> Vec<ServiceName> {
+        let rollout = self.state.running().filter(|r| r.candidate == *pool);
+        let rolled = rollout.map(|r| r.services.as_slice()).unwrap_or_default();
+        if rolled.contains(service) {
+            return rolled.to_vec();
         }
         let tried = |s: &ServiceState| s.baseline != *pool && s.split.share(pool) > Share::NONE;
         let services = self.state.services.iter();
-        services.filter(|(_, s)| tried(s)).map(|(name, _)| name.clone()).collect()
+        let by_hand = services.filter(|(name, s)| tried(s) && !rolled.contains(name));
+        by_hand.map(|(name, _)| name.clone()).collect()
     }
 
     /// What the guard makes of a rollout's stage, over all its services.
@@ -95,7 +99,8 @@ impl Model {
         match &rollout.phase {
             Phase::Checking => Some("the preflight".into()),
             Phase::Holding { stage, since } => {
-                let left = Millis(rollout.hold_of(*stage).0.saturating_sub(now.since(*since).0));
+                let left = rollout.hold_of(*stage).0.saturating_sub(now.since(*since).0);
+                let left = Millis(left.div_ceil(1000) * 1000);
                 Some(match (rollout.plan.advance, left) {
                     (Advance::Manual, _) => format!("`lbctl rollout promote`; {}", merit()),
                     (_, Millis(0)) => format!("the guard; {}", merit()),
@@ -106,7 +111,10 @@ impl Model {
                 })
             }
             Phase::Paused { .. } => Some("`lbctl rollout resume`".into()),
-            Phase::Baking { until, .. } => Some(format!("{} more of its bake", until.since(now))),
+            Phase::Baking { until, .. } => {
+                let left = Millis::from_secs(until.since(now).secs_ceil());
+                Some(format!("{left} more of its bake"))
+            }
             Phase::Promoted { .. } | Phase::RolledBack { .. } => None,
         }
     }
@@ -165,6 +173,27 @@ impl Model {
                 .collect();
             keys.into_iter().for_each(|key| self.warm_up(now, key));
         }
+    }
+
+    /// The state with the profiles of baselines that have given everything away: they are what the
+    /// candidate is compared with from now on, over a restart too.
+    pub(super) fn with_profiles(&self, mut state: State) -> State {
+        let names: Vec<ServiceName> = state.services.keys().cloned().collect();
+        for name in names {
+            let Some(service) = state.services.get(&name) else { continue };
+            let is_alone = service.candidates().any(|(_, share)| share == Share::WHOLE);
+            let profile = match (is_alone, &service.profile) {
+                (true, None) => self.watch(&name).and_then(Watch::profile).map(Arc::new),
+                (false, Some(_)) => None,
+                (true, Some(_)) | (false, None) => continue,
+            };
+            if service.profile != profile
+                && let Some(service) = state.service_mut(&name)
+            {
+                service.profile = profile;
+            }
+        }
+        state
     }
 
     /// From `now` on the endpoint is fresh, for as long as its service says.

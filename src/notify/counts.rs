@@ -40,8 +40,8 @@ pub struct Counts {
 impl Counts {
     /// A notice arrived.
     pub fn sent(&self) {
-        self.sent.fetch_add(1, Relaxed);
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.sent.fetch_add(1, Relaxed);
     }
 
     /// A try failed.

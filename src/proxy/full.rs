@@ -25,10 +25,11 @@ use super::{
     facts::{Map, client_address, facts},
     failure::{blame, failure_status, has_expired, is_timeout},
     headers, record,
+    upstream::{peer, to_origin_form},
 };
 use crate::{
     model::{
-        Blame, Draw, Facts, Moment, Outcome, Target, decide, guard::Fate, route::Unrouted,
+        Blame, Draw, Facts, Outcome, Target, decide, guard::Fate, route::Unrouted,
         settings::ServiceTimeouts,
     },
     observe::access_log::Buffers,
@@ -157,9 +158,11 @@ impl ProxyHttp for Full {
             field.choose(pool, &exchange.tried, attempts, Draw(fastrand::u64(..)))
         });
         let Some(choice) = choice else {
+            self.tell_unserved(exchange);
             return Error::e_explain(ErrorType::HTTPStatus(503), "no usable endpoint");
         };
         if exchange.attempts > 0
+            && exchange.shielded.is_none()
             && let Some(tally) = exchange.tally()
         {
             tally.cell(self.worker).retries.add(1);
@@ -440,6 +443,13 @@ impl Full {
         }
     }
 
+    /// Nobody could be asked for it: its pool has failed it, unless the operator wants it so.
+    fn tell_unserved(&self, exchange: &mut Exchange) {
+        if exchange.attempts == 0 && exchange.is_wanted() {
+            self.tell(exchange, Fate::Failed);
+        }
+    }
+
     fn judge(&self, exchange: &mut Exchange, failed: bool) {
         if let Some(attempt) = &mut exchange.attempt {
             attempt.judge(failed);
@@ -454,42 +464,7 @@ impl Full {
 fn paused(view: &LocalView, service: usize) -> Option<(Arc<Barrier>, Duration)> {
     let pause = view.snapshot.services.get(service)?.paused?;
     let barrier = view.services.get(service)?.barrier.clone()?;
-    let now = Moment(jiff::Timestamp::now().as_millisecond().max(0).unsigned_abs());
-    Some((barrier, pause.until.since(now).duration()))
-}
-
-/// Endpoints are asked in origin form (RFC 9112, section 3.2.1), whatever the client wrote. Its
-/// authority is that of the Host header: the head was refused otherwise.
-fn to_origin_form(request: &mut RequestHeader) -> Result<()> {
-    let target = String::from_utf8_lossy(request.raw_path()).into_owned();
-    let Some((_, rest)) = target.split_once("://").filter(|_| !target.starts_with('/')) else {
-        return Ok(());
-    };
-    let at = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(at);
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let malformed = |_| Error::explain(ErrorType::InvalidHTTPHeader, "the address is malformed");
-    request.set_uri(path.parse().map_err(malformed)?);
-    if !request.headers.contains_key(header::HOST) {
-        request.insert_header(header::HOST, authority)?;
-    }
-    Ok(())
-}
-
-/// pingora's form of an endpoint, with every time limit set: its defaults are none.
-fn peer(target: &Target, timeouts: &ServiceTimeouts) -> Result<HttpPeer> {
-    let mut peer = match target {
-        Target::Tcp(address) => HttpPeer::new(*address, false, String::new()),
-        Target::Unix(path) => HttpPeer::new_uds(&path.to_string_lossy(), false, String::new())?,
-    };
-    let options = &mut peer.options;
-    options.connection_timeout = Some(timeouts.connect.duration());
-    options.total_connection_timeout = Some(timeouts.connect.duration());
-    // The client's deadline tells first byte and idle apart; this only catches what escapes it.
-    options.read_timeout = Some(timeouts.first_byte.max(timeouts.idle).duration() * 2);
-    options.write_timeout = Some(timeouts.idle.duration());
-    options.idle_timeout = Some(timeouts.keepalive.duration());
-    Ok(peer)
+    Some((barrier, pause.max.duration()))
 }
 
 fn wait(exchange: &Exchange, of: impl Fn(&ServiceTimeouts) -> crate::model::Millis) {

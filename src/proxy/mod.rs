@@ -15,3 +15,4 @@ pub mod headers;
 mod record;
 mod shield;
 mod telling;
+mod upstream;

@@ -23,8 +23,11 @@ pub fn record(session: &mut Session, exchange: &Exchange, logs: &Arc<Buffers>) {
         let cell = tally.cell(exchange.worker);
         cell.code(status);
         cell.finished.add(1);
-        cell.durations.record(duration);
-        if let Some(first_byte) = first_byte {
+        // What the candidate took before is not the baseline's time.
+        if exchange.shielded.is_none() {
+            cell.durations.record(duration);
+        }
+        if let Some(first_byte) = first_byte.filter(|_| exchange.shielded.is_none()) {
             cell.first_bytes.record(first_byte);
         }
         if let Some(blame) = exchange.blame {

@@ -85,7 +85,7 @@ impl Exchange {
         let (field, placement) = (self.field()?, self.placement?);
         let is_chance = matches!(placement.rule, Rule::Bucket | Rule::Draw);
         let is_fresh = self.attempts <= 1 && self.endpoint().is_some_and(|e| e.is_fresh);
-        if !field.service.judged || !is_chance || is_fresh || self.attempt.is_none() {
+        if !field.service.judged || !is_chance || is_fresh {
             return None;
         }
         let took = self.telling.asked.map_or(0, |asked| micros(Instant::now()) - micros(asked));
@@ -100,7 +100,7 @@ impl Exchange {
     }
 
     /// Whether the operator wants any endpoint of the request's own pool to serve.
-    fn is_wanted(&self) -> bool {
+    pub fn is_wanted(&self) -> bool {
         let pool = self.field().zip(self.placement).and_then(|(f, p)| f.service.pools.get(p.pool));
         pool.is_some_and(|pool| pool.in_use)
     }

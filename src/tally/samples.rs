@@ -108,7 +108,7 @@ impl GuardCell {
         let mut places = (0..TRIES).map(|n| (first as usize + n) % PLACES);
         let at = places.find(|at| self.places[*at].since.load(Relaxed) == 0)?;
         self.cursor.store(at as u64 + 1, Relaxed);
-        self.places[at].what.store(packed(sample), Relaxed);
+        self.places[at].what.store(packed(sample), Release);
         self.places[at].since.store(since.max(1), Release);
         Some(Waiting(at as u16))
     }

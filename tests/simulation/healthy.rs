@@ -68,7 +68,7 @@ impl Users {
 }
 
 /// A healthy shift of `length` seconds with about `rate` requests a second, judged by `alpha`.
-pub fn healthy(users: Users, rate: f64, length: f64, alpha: f64, seed: u64) -> Healthy {
+pub fn healthy(users: Users, rate: f64, length: f64, alpha: f64, pace: Pace, seed: u64) -> Healthy {
     let mut rng = Rng::with_seed(seed);
     let crowd = Arc::new(users.crowd(&mut rng));
     let world = World {
@@ -82,7 +82,7 @@ pub fn healthy(users: Users, rate: f64, length: f64, alpha: f64, seed: u64) -> H
         stages: stages(&mut rng, length),
         lead_in: 300.0,
         length,
-        pace: Pace { step: 50..=1000, judge: 0 },
+        pace,
         terms: Terms { alpha, ..Terms::default() },
     };
     Healthy { users, seed, shift }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    cases::{Case, Expected},
+    cases::{Case, Expected, Scale},
     rules::Act,
     trial::{Outcome, Trial},
 };
@@ -31,9 +31,9 @@ pub fn enough_runs(case: &Case, runs: u64) -> u64 {
     if case.expected == Expected::NoGo { runs } else { runs.div_ceil(4) }
 }
 
-/// Runs a case `runs` times, for at most `secs_max` each.
-pub fn cell(case: Case, rate: f64, runs: u64, secs_max: f64) -> Cell {
-    let shift = case.shift(rate, secs_max);
+/// Runs a case `runs` times.
+pub fn cell(case: Case, scale: Scale, runs: u64) -> Cell {
+    let shift = case.shift(scale);
     let lead_ins = runs.div_ceil(RUNS_PER_LEAD_IN) as usize;
     let some = |lead_in: usize| {
         let seed = lead_in as u64 * RUNS_PER_LEAD_IN;
@@ -42,7 +42,7 @@ pub fn cell(case: Case, rate: f64, runs: u64, secs_max: f64) -> Cell {
         seeds.map(|seed| trial.with_chances(seed + 1_000_000).run()).collect::<Vec<_>>()
     };
     let outcomes = in_parallel(lead_ins, some).into_iter().flatten().collect();
-    Cell { case, rate, outcomes }
+    Cell { case, rate: scale.rate, outcomes }
 }
 
 /// Does jobs `0..count` on all processors; the results come in their order.
@@ -74,6 +74,7 @@ impl Cell {
     pub fn is_as_expected(&self) -> bool {
         self.outcomes.iter().all(|outcome| match self.case.expected {
             Expected::NoGo => outcome.no_go.is_some(),
+            Expected::Either => true,
             Expected::Spared => outcome.no_go.is_none(),
             Expected::BothDegraded => outcome.no_go.is_none() && outcome.both_degraded.is_some(),
         })
@@ -102,6 +103,7 @@ impl Cell {
         match self.case.expected {
             Expected::NoGo if no_go == 1.0 => "no-go".to_owned(),
             Expected::NoGo => format!("no-go in {}", percent(no_go)),
+            Expected::Either if no_go > 0.0 => format!("no-go in {}", percent(no_go)),
             _ if no_go > 0.0 => format!("**false no-go in {}**", percent(no_go)),
             _ if both > 0.0 => format!("both-degraded in {}", percent(both)),
             _ if go == 1.0 => "go".to_owned(),
@@ -120,7 +122,8 @@ impl Cell {
         let (part, paused) = (self.part(|o| rolls_back(o).is_some()), self.part(pauses));
         let times = self.outcomes.iter().map(rolls_back).filter(Option::is_some);
         let median = quantile(times, 0.5).map_or_else(String::new, seconds);
-        let falsely = if self.case.expected == Expected::NoGo { "" } else { "false rollback " };
+        let is_bad = matches!(self.case.expected, Expected::NoGo | Expected::Either);
+        let falsely = if is_bad { "" } else { "false rollback " };
         let how_often = if part < 1.0 { format!(" in {}", percent(part)) } else { String::new() };
         match (part > 0.0, paused > 0.0) {
             (true, true) => format!("{falsely}{median}{how_often}; paused in {}", percent(paused)),

@@ -10,10 +10,15 @@ use lbd::model::{
 
 use super::{
     rules::Rules,
+    slack::{Happened, Slack},
     traffic::{Sides, Traffic},
     world::World,
 };
 
+/// For how long what has ended is kept back from the guard at most, in milliseconds.
+const KEPT_BACK_MAX: f64 = 10_000.0;
+/// For how long the baseline may be silent then, in seconds.
+const BASELINE_SEEN: f64 = 20.0;
 /// When the shifts of all simulations begin, but for a day.
 const BEGINNING: Moment = Moment(1_800_000_000_000);
 
@@ -39,9 +44,25 @@ pub struct Shift {
 pub struct Pace {
     /// Traffic is told to the guard in steps, each of a drawn length.
     pub step: RangeInclusive<u64>,
-    /// It judges after a step if this has passed since it last did, and after each failure of the
-    /// candidate at once.
-    pub judge: u64,
+    /// When it judges, besides after each failure of the candidate.
+    pub judge: Judging,
+}
+
+impl Pace {
+    /// As lbd does it when there is little to do.
+    pub const DENSE: Self = Self { step: 50..=1000, judge: Judging::Every(0) };
+    /// With the same verdicts at a tenth of the cost.
+    pub const SPARSE: Self = Self { step: 600..=1000, judge: Judging::WhenItMatters };
+}
+
+/// When the guard judges, besides after each failure of the candidate at once.
+#[derive(Clone, Copy, Debug)]
+pub enum Judging {
+    /// After a step, if so many milliseconds have passed since it last did.
+    Every(u64),
+    /// After a step, if it could be no-go (see [`Slack`]) or ten seconds have passed. What ends is kept
+    /// back until then.
+    WhenItMatters,
 }
 
 /// What came of it.
@@ -81,7 +102,12 @@ pub struct Trial {
     watch: Watch,
     rng: Rng,
     stage: usize,
+    /// When it was last judged, in milliseconds.
     judged: f64,
+    slack: Slack,
+    happened: Happened,
+    /// When the baseline last answered, in seconds.
+    baseline_at: f64,
     told: Vec<Sample>,
     outcome: Outcome,
 }
@@ -111,6 +137,9 @@ impl Trial {
             rng: Rng::with_seed(!seed),
             stage: 0,
             judged: f64::MIN,
+            slack: Slack::default(),
+            happened: Happened::default(),
+            baseline_at: f64::MIN,
             told: Vec::new(),
             outcome: Outcome::default(),
         };
@@ -171,10 +200,43 @@ impl Trial {
     }
 
     fn step(&mut self) {
-        let mut told = std::mem::take(&mut self.told);
-        told.clear();
+        let before = self.told.len();
         let millis = self.rng.u64(self.shift.pace.step.clone());
-        self.traffic.pass(millis, &mut told);
+        self.traffic.pass(millis, &mut self.told);
+        self.listen(before);
+        if !self.may_keep_back() {
+            self.tell();
+        }
+    }
+
+    /// The rivals hear of what has ended since there were `before` samples.
+    fn listen(&mut self, before: usize) {
+        for sample in &self.told[before..] {
+            if self.traffic.is_candidate(sample) {
+                self.happened.add(sample);
+                self.outcome.rules.hear(sample);
+            } else {
+                self.baseline_at = self.traffic.secs();
+            }
+        }
+        self.outcome.rules.pass(self.traffic.secs());
+    }
+
+    /// Whether the guard need not hear yet of what has ended.
+    fn may_keep_back(&self) -> bool {
+        let Judging::WhenItMatters = self.shift.pace.judge else { return false };
+        let mut happened = self.happened;
+        let waiting = self.traffic.waiting();
+        waiting.iter().filter(|s| self.traffic.is_candidate(s)).for_each(|s| happened.add(s));
+        let secs = self.traffic.secs();
+        self.slack.lasts(happened)
+            && secs * 1000.0 < self.judged + KEPT_BACK_MAX
+            && secs < self.baseline_at + BASELINE_SEEN
+    }
+
+    /// The guard hears of what has ended, and judges.
+    fn tell(&mut self) {
+        let told = std::mem::take(&mut self.told);
         let mut rest = told.as_slice();
         while let Some(at) = rest.iter().position(|sample| self.is_candidates_failure(sample)) {
             let (until, later) = rest.split_at(at + 1);
@@ -183,11 +245,15 @@ impl Trial {
             rest = later;
         }
         self.hear(rest);
-        if self.traffic.secs() * 1000.0 >= self.judged + self.shift.pace.judge as f64 {
+        let every = match self.shift.pace.judge {
+            Judging::Every(millis) => millis as f64,
+            Judging::WhenItMatters => 0.0,
+        };
+        if self.traffic.secs() * 1000.0 >= self.judged + every {
             self.judge();
         }
-        self.outcome.rules.pass(self.traffic.secs());
         self.told = told;
+        self.told.clear();
     }
 
     fn is_candidates_failure(&self, sample: &Sample) -> bool {
@@ -195,10 +261,8 @@ impl Trial {
     }
 
     fn hear(&mut self, samples: &[Sample]) {
-        for sample in samples.iter().filter(|sample| self.traffic.is_candidate(sample)) {
-            self.outcome.answered += u64::from(sample.fate != Fate::Broke);
-            self.outcome.rules.hear(sample);
-        }
+        let answers = |s: &&Sample| self.traffic.is_candidate(s) && s.fate != Fate::Broke;
+        self.outcome.answered += samples.iter().filter(answers).count() as u64;
         if self.outcome.no_go.is_none() {
             self.watch.take(self.now(), samples, &self.shift.terms);
         }
@@ -213,6 +277,8 @@ impl Trial {
         let (now, waiting) = (self.now(), self.traffic.waiting());
         let terms = &self.shift.terms;
         let finding = self.watch.judge(now, &self.names.candidate, terms, 1, &waiting);
+        (self.slack, self.happened) =
+            (finding.as_ref().map(Slack::of).unwrap_or_default(), Happened::default());
         match finding.map(|finding| finding.verdict) {
             Some(Verdict::NoGo(breach)) => self.accuse(secs, breach),
             Some(Verdict::BothDegraded(_)) => _ = self.outcome.both_degraded.get_or_insert(secs),

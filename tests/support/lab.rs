@@ -16,7 +16,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use super::{Answer, Client, Outcome, PATIENCE, Plan, Request, eventually, within};
+use super::{Answer, Begun, Client, Outcome, PATIENCE, Plan, Request, eventually, within};
 
 /// A running lbd with its folder. It is killed at the end of the test, and if the test failed, what
 /// it said on standard error is shown.
@@ -156,6 +156,16 @@ impl Lab {
         self.try_status().expect("lbd tells its status")
     }
 
+    /// Waits until the rollout is in a phase.
+    pub fn until_phase(&self, phase: &str) -> Seen {
+        self.until(&format!("the rollout is {phase}"), |seen| seen.phase() == phase)
+    }
+
+    /// Starts `lbctl` with these words, and lets it run.
+    pub fn begin(&self, words: &str) -> Begun {
+        Begun::new(self.ctl_command(words), self.folder.path())
+    }
+
     /// Waits until the status is as wanted.
     pub fn until(&self, what: &str, wanted: impl Fn(&Seen) -> bool) -> Seen {
         eventually(what, || self.try_status().ok().filter(&wanted))
@@ -278,6 +288,17 @@ impl Seen {
     #[track_caller]
     pub fn pool(&self, pool: &str) -> &PoolStatus {
         self.pool_of("app", pool)
+    }
+
+    /// The phase of the rollout, as one word; `none` if there was none yet.
+    pub fn phase(&self) -> &'static str {
+        self.rollout.as_ref().map_or("none", |status| status.rollout.phase.as_str())
+    }
+
+    /// The stage that is in force, from 1; 0 if none is.
+    pub fn stage(&self) -> usize {
+        let stage = self.rollout.as_ref().and_then(|status| status.rollout.phase.stage());
+        stage.map_or(0, |stage| stage + 1)
     }
 
     /// A pool's share, as in `25%`.

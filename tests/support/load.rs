@@ -62,7 +62,12 @@ impl Lab {
 
     /// Sends requests of changing users until it is told to stop.
     pub fn load(&self) -> Load {
-        Load::start(self.address())
+        self.load_of(Request::get("/"))
+    }
+
+    /// The same with this request, to which the user is added. Answers of 2xx and 3xx are good.
+    pub fn load_of(&self, request: Request) -> Load {
+        Load::start(self.address(), request)
     }
 }
 
@@ -80,11 +85,11 @@ struct Shared {
 }
 
 impl Load {
-    fn start(address: SocketAddr) -> Self {
+    fn start(address: SocketAddr, request: Request) -> Self {
         let shared = Arc::new(Shared::default());
         let run = |index| {
-            let shared = shared.clone();
-            thread::spawn(move || shared.run(address, index))
+            let (shared, request) = (shared.clone(), request.clone());
+            thread::spawn(move || shared.run(address, &request, index))
         };
         let threads = (0..THREADS).map(run).collect();
         Self { shared, threads }
@@ -121,20 +126,20 @@ impl Drop for Load {
 }
 
 impl Shared {
-    fn run(&self, address: SocketAddr, index: usize) {
+    fn run(&self, address: SocketAddr, request: &Request, index: usize) {
         let mut client = None;
         for n in 0.. {
             if self.stop.load(Relaxed) {
                 return;
             }
-            let request = Request::get("/").user(&user(index + n * THREADS));
+            let request = request.clone().user(&user(index + n * THREADS));
             let connected = match client.take() {
                 Some(client) => Ok(client),
                 None => Client::tcp(address),
             };
             let result = connected.and_then(|mut c| Ok((c.try_call(&request)?, c)));
             match result {
-                Ok((answer, c)) if answer.status == 200 => client = Some(c),
+                Ok((answer, c)) if (200..400).contains(&answer.status) => client = Some(c),
                 Ok((answer, _)) => self.fail(format!("status {}", answer.status)),
                 Err(error) => self.fail(error.to_string()),
             }

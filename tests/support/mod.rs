@@ -16,6 +16,7 @@ mod load;
 mod origin;
 mod outcome;
 mod plan;
+mod receiver;
 
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,9 @@ pub use http::{Answer, Client, Request};
 pub use lab::Lab;
 pub use load::{Crowd, Load, predicted};
 pub use origin::{Origin, hash};
-pub use outcome::Outcome;
+pub use outcome::{Begun, Outcome};
 pub use plan::Plan;
+pub use receiver::{Receiver, Told};
 
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(10);

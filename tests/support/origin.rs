@@ -1,7 +1,7 @@
 //! Applications behind lbd.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     net::TcpListener,
     path::Path,
@@ -59,6 +59,8 @@ struct Shared {
     label: String,
     manner: Mutex<Manner>,
     status: Mutex<u16>,
+    /// Statuses of paths that have one of their own.
+    at: Mutex<BTreeMap<String, u16>>,
     health: Mutex<u16>,
     delay: Mutex<Duration>,
     held: watch::Sender<bool>,
@@ -116,6 +118,7 @@ impl Origin {
             label: label.into(),
             manner: Mutex::new(Manner::Answer),
             status: Mutex::new(200),
+            at: Mutex::default(),
             health: Mutex::new(200),
             delay: Mutex::default(),
             held: watch::Sender::new(false),
@@ -145,6 +148,11 @@ impl Origin {
     /// From now on it answers with this status.
     pub fn status(&self, status: u16) {
         *self.shared.status.lock().unwrap() = status;
+    }
+
+    /// From now on this path has a status of its own.
+    pub fn status_at(&self, path: &str, status: u16) {
+        self.shared.at.lock().unwrap().insert(path.to_owned(), status);
     }
 
     /// From now on health checks get this status.
@@ -282,6 +290,10 @@ impl Shared {
 
     async fn answer(&self, request: Request<Incoming>) -> io::Result<Response<Body>> {
         let path = request.uri().path().to_owned();
+        let own = self.at.lock().unwrap().get(&path).copied();
+        if let Some(status) = own {
+            return Ok(self.respond(status, whole(self.label.clone())));
+        }
         let number = |prefix: &str| path.strip_prefix(prefix).and_then(|n| n.parse::<usize>().ok());
         if path == "/echo" {
             return self.echo(request).await;

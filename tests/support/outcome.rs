@@ -2,8 +2,8 @@
 
 use std::{
     fs::File,
-    path::Path,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -19,31 +19,9 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Runs a program to its end, a minute at most. Output goes through files in `folder`, so that
-    /// no pipe can fill up.
+    /// Runs a program to its end, a minute at most.
     pub fn of(command: &mut Command, folder: &Path) -> Self {
-        const PATIENCE: Duration = Duration::from_secs(60);
-        let unique = format!("{:x}", fastrand::u64(..));
-        let place = |kind: &str| folder.join(format!("{kind}-{unique}"));
-        let line = format!("{command:?}");
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(File::create(place("stdout")).unwrap())
-            .stderr(File::create(place("stderr")).unwrap())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{line} cannot be started: {error}"));
-        let status = within(PATIENCE, || child.try_wait().unwrap());
-        if status.is_none() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-        let read =
-            |kind| String::from_utf8_lossy(&std::fs::read(place(kind)).unwrap()).into_owned();
-        let (stdout, stderr) = (read("stdout"), read("stderr"));
-        let Some(status) = status else {
-            panic!("{line} did not end within {PATIENCE:?}\n{stdout}\n{stderr}")
-        };
-        Self { line, code: status.code().unwrap_or(-1), stdout, stderr }
+        Begun::start(command, folder).ended()
     }
 
     /// Asserts that it ended well, and returns what it printed.
@@ -66,5 +44,57 @@ impl Outcome {
     pub fn json(self) -> serde_json::Value {
         let text = self.succeeds();
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("no JSON: {e}: {text}"))
+    }
+}
+
+/// A program that runs. Output goes through files in its folder, so that no pipe can fill up.
+pub struct Begun {
+    line: String,
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Begun {
+    pub fn new(mut command: Command, folder: &Path) -> Self {
+        Self::start(&mut command, folder)
+    }
+
+    fn start(command: &mut Command, folder: &Path) -> Self {
+        let unique = format!("{:x}", fastrand::u64(..));
+        let [stdout, stderr] = ["stdout", "stderr"].map(|k| folder.join(format!("{k}-{unique}")));
+        let line = format!("{command:?}");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).unwrap())
+            .stderr(File::create(&stderr).unwrap())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{line} cannot be started: {error}"));
+        Self { line, child, stdout, stderr }
+    }
+
+    /// Waits until it ends, a minute at most.
+    pub fn ended(mut self) -> Outcome {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let status = within(PATIENCE, || self.child.try_wait().unwrap());
+        if status.is_none() {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+        let read = |file| String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
+        let (stdout, stderr) = (read(&self.stdout), read(&self.stderr));
+        let line = std::mem::take(&mut self.line);
+        let Some(status) = status else {
+            panic!("{line} did not end within {PATIENCE:?}\n{stdout}\n{stderr}")
+        };
+        Outcome { line, code: status.code().unwrap_or(-1), stdout, stderr }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        // It has ended, unless the test failed meanwhile or lost interest.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

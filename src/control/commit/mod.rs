@@ -87,8 +87,13 @@ pub async fn change(control: &Shared, ask: Ask) -> Result<Changed, Refusal> {
 ///
 /// If the disk does not answer.
 pub async fn settle(control: &Shared, patience: Duration) -> Result<(), String> {
-    let flush = control.borrow().disk.flush();
-    flush.until(Instant::now() + patience).await
+    let (flush, end) = (control.borrow().disk.flush(), Instant::now() + patience);
+    let flushed = flush.until(end).await;
+    // Records are written one after the other, beside the rest.
+    while Instant::now() < end && !control.borrow_mut().are_records_written() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    flushed
 }
 
 impl Ask {

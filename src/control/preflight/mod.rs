@@ -28,6 +28,7 @@ use crate::{
         Address, EndpointKey, Model, PoolName, Refusal, ServiceName,
         health::{AdminState, Standing},
         preflight::Check,
+        rollout::Requirement,
         settings::{Probe, Service},
         state::EndpointState,
     },
@@ -53,6 +54,15 @@ pub async fn preflight(
 ) -> Result<CheckReport, Refusal> {
     let round = Round::new(&control.borrow().model, pool, services)?;
     Ok(round.make().await)
+}
+
+/// Whether a plan that requires this much minds how a row went.
+pub fn is_required(row: &CheckRow, required: &[Requirement]) -> bool {
+    let what = match row.check.as_str() {
+        HEALTH | ENDPOINTS => Requirement::Health,
+        _ => Requirement::Checks,
+    };
+    required.contains(&what)
 }
 
 /// What did not pass, on one line; `None` if everything did.

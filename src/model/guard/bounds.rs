@@ -24,7 +24,8 @@ pub fn upper(some: u64, all: u64, confidence: f64) -> f64 {
 /// A quick lower bound for an effect's size, not for a test: Wilson's at one-sided 95 %.
 pub fn about_lower(some: u64, all: u64) -> f64 {
     const Z: f64 = 1.645;
-    if all == 0 {
+    // What is left of rounding would be more than a limit of nothing.
+    if some == 0 || all == 0 {
         return 0.0;
     }
     let (n, p) = (all as f64, some.min(all) as f64 / all as f64);
@@ -51,5 +52,6 @@ mod tests {
         assert_eq!((lower(0, 0, 0.99), upper(0, 0, 0.99)), (0.0, 1.0));
         assert_eq!((lower(0, 9, 0.99), upper(9, 9, 0.99)), (0.0, 1.0));
         assert!(lower(9, 9, 0.99) > 0.5 && about_lower(4, 4) > 0.5);
+        assert!((0..1_000).all(|n| about_lower(0, n) == 0.0));
     }
 }

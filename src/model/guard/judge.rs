@@ -23,7 +23,7 @@ const BUDGET: [f64; 4] = [1.0 / 2.0, 1.0 / 6.0, 1.0 / 6.0, 1.0 / 6.0];
 /// From this part on the baseline serves too little to be compared with.
 pub const ALONE: f64 = 0.98;
 /// So long after its last answer the baseline counts as silent.
-const SILENT: Millis = Millis::from_secs(30);
+pub const SILENT: Millis = Millis::from_secs(30);
 /// A part of failures that is bad wherever no limit is set.
 const BAD: f64 = 0.1;
 /// So many different users must have failed, unless all answers did.
@@ -97,7 +97,9 @@ impl Trial {
 
     /// Whether the baseline serves enough beside it to be compared with.
     fn is_concurrent(&self, q: &Question<'_>) -> bool {
-        q.share <= ALONE && q.now.since(self.baseline_at) < SILENT
+        // One that waits for its answers is no less there.
+        let waits = || q.waiting.iter().any(|(side, _)| *side == Side::Baseline);
+        q.share <= ALONE && (q.now.since(self.baseline_at) < SILENT || waits())
     }
 
     /// What a sequential test accuses it of.
@@ -110,18 +112,20 @@ impl Trial {
     }
 
     fn needed(&self, q: &Question<'_>, test: usize) -> f64 {
-        (q.among as f64 / (q.terms.alpha * BUDGET[test])).ln()
+        // Beside the baseline and against its profile are two tests of the same.
+        (2.0 * q.among as f64 / (q.terms.alpha * BUDGET[test])).ln()
     }
 
     fn failures(&self, q: &Question<'_>, concurrent: bool) -> Option<Breach> {
         let needed = self.needed(q, 0);
         let test = &self.tests[0];
         let wealth = if concurrent { test.wealth.ln() } else { test.alone.ln() };
-        let all_failed =
-            self.candidate.failed >= USERS && self.candidate.failed >= self.candidate.requests;
+        let all_failed = self.candidate.failed >= USERS
+            && self.candidate.failed >= self.candidate.requests
+            && self.users_failed(Side::Candidate) >= 2;
         let many = self.users_failed(Side::Candidate) >= USERS;
         let proven = (wealth >= needed && many)
-            || (all_failed && concurrent && self.requests_wealth.ln() >= needed);
+            || (all_failed && concurrent && self.requests_wealth.ln() >= needed + 2f64.ln());
         if !proven {
             return None;
         }
@@ -276,12 +280,13 @@ impl Trial {
                 q.terms.window,
             ),
         };
-        Some((breach, baseline.requests >= FEW && baseline.rate() > most))
+        let most = degraded_from(q.terms);
+        Some((breach, is_bad_too(baseline.failed, baseline.requests, most)))
     }
 
     /// Both sides fail on a scale that is bad wherever no limit is set.
     fn both_degraded(&self, q: &Question<'_>) -> Option<Breach> {
-        let most = q.terms.error_rate.map_or(BAD, Share::ratio);
+        let most = degraded_from(q.terms);
         let [candidate, baseline] = self.seconds.counts(q.now, q.terms.window);
         let is_bad = |(n, failed): (u64, u64)| n >= FEW && about_lower(failed, n) > most;
         let rate = |(n, failed): (u64, u64)| failed as f64 / n.max(1) as f64;
@@ -387,6 +392,12 @@ impl Trial {
     }
 }
 
+/// The part of failures from which on a baseline is no place to go back to. Where a candidate may not
+/// fail at all, one failure of the baseline must not protect it.
+fn degraded_from(terms: &Terms) -> f64 {
+    terms.error_rate.filter(|limit| *limit > Share::NONE).map_or(BAD, Share::ratio)
+}
+
 fn slow_limit(
     q: &Question<'_>,
     n: usize,
@@ -410,7 +421,7 @@ fn slow_limit(
         return None;
     }
     let (base_slow, base_all) = over(baseline, late(Side::Baseline));
-    let is_baseline_too = base_all >= FEW && base_slow as f64 / base_all as f64 > most;
+    let is_baseline_too = is_bad_too(base_slow, base_all, most);
     let measured = candidate.quantile_ms(QUANTILES[n]).unwrap_or_default();
     let measured = if waiting > 0 { measured.max(oldest(q.waiting)) } else { measured };
     let name = MEASURES[n + 1].as_str();
@@ -428,6 +439,12 @@ fn slow_limit(
         ),
     };
     Some((breach, is_baseline_too))
+}
+
+/// Whether the baseline is beyond a limit too. Of a few requests most must be.
+fn is_bad_too(bad: u64, all: u64, most: f64) -> bool {
+    let part = bad as f64 / all.max(1) as f64;
+    if all >= FEW { part > most } else { all >= USERS && part >= 0.5 }
 }
 
 /// The age of the candidate's oldest waiting request in milliseconds.
@@ -462,10 +479,11 @@ pub fn doubt(bad: u64, all: u64, most: f64) -> Option<u64> {
 
 fn percent(part: f64) -> String {
     let percent = part * 100.0;
-    if percent > 0.0 && percent < 9.95 {
-        format!("{percent:.2}%")
-    } else {
-        format!("{percent:.0}%")
+    let text = if percent < 9.95 { format!("{percent:.2}") } else { format!("{percent:.0}") };
+    match text.split_once('.') {
+        Some(("0", "00")) => "0%".into(),
+        Some(_) => format!("{}%", text.trim_end_matches('0').trim_end_matches('.')),
+        None => format!("{text}%"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a share can notice, and how soon, ahead of time.
 
 use super::{
-    judge::doubt,
+    judge::{ALONE, doubt},
     terms::Terms,
     wealth::{BEYOND_P50, BEYOND_P95, BEYOND_P99, FAILURES},
 };
@@ -21,7 +21,11 @@ pub fn requests_to_notice(
     if candidate <= baseline + terms.tolerance.errors.ratio() {
         return None;
     }
-    requests(FAILURES, terms.alpha / 2.0 / among as f64, share, baseline, candidate)
+    if share > ALONE {
+        let allowed = (baseline + 2.0 * terms.tolerance.errors.ratio()).min(0.9);
+        return alone(FAILURES, terms.alpha / 4.0 / among as f64, allowed, candidate);
+    }
+    requests(FAILURES, terms.alpha / 4.0 / among as f64, share, baseline, candidate)
 }
 
 /// The same for a part of the candidate's answers that lies beyond the baseline's percentile `n` (0: the
@@ -41,7 +45,10 @@ pub fn requests_to_notice_slow(
     if candidate <= baseline {
         return None;
     }
-    requests(grid, terms.alpha / 6.0 / among as f64, share, baseline, candidate)
+    if share > ALONE {
+        return alone(grid, terms.alpha / 12.0 / among as f64, baseline, candidate);
+    }
+    requests(grid, terms.alpha / 12.0 / among as f64, share, baseline, candidate)
 }
 
 /// About how many good requests it takes until the verdict can be go, where `baseline` of them fail.
@@ -50,6 +57,18 @@ pub fn requests_to_go(terms: &Terms, baseline: f64) -> u64 {
     let start = u64::from(terms.min_requests);
     let bad = (baseline * start as f64).round() as u64;
     start + doubt(bad, start, most).unwrap_or_default()
+}
+
+/// Against a profile, where a part `allowed` may be bad.
+fn alone(grid: &[f64], alpha: f64, allowed: f64, candidate: f64) -> Option<u64> {
+    let drift = |r: &f64| {
+        let worse = (allowed * r).min(0.95).max(allowed);
+        candidate * (worse / allowed).ln()
+            + (1.0 - candidate) * ((1.0 - worse) / (1.0 - allowed)).ln()
+    };
+    let best = grid.iter().map(drift).fold(0.0, f64::max);
+    let needed = (1.0 / alpha).ln() + (2.0 * grid.len() as f64).ln();
+    (best > 0.0).then(|| (needed / best).ceil() as u64)
 }
 
 fn requests(grid: &[f64], alpha: f64, s: f64, baseline: f64, candidate: f64) -> Option<u64> {

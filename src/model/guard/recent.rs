@@ -19,7 +19,6 @@ const ENOUGH: [u64; 3] = [100, 200, 1_000];
 const MANY: u64 = 5_000;
 const FEW: u64 = 500;
 const OLD: Millis = Millis::from_secs(60);
-const VERY_OLD: Millis = Millis::from_secs(15 * 60);
 
 /// The baseline's latest answers, in two generations.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +76,8 @@ impl Recent {
     pub fn turn(&mut self, now: Moment) {
         let age = now.since(self.began);
         let n = self.now.requests;
-        if n >= MANY || (n >= FEW && age >= OLD) || (n > 0 && age >= VERY_OLD) {
+        // Few answers never take the place of many: a baseline that falls silent keeps its profile.
+        if n >= MANY || (n >= FEW && age >= OLD) {
             self.before = std::mem::take(&mut self.now);
             self.began = now;
         }

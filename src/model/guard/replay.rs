@@ -64,15 +64,20 @@ fn told(second: &Second, epoch: Epoch, candidate: PoolTag) -> Vec<Sample> {
     let mut samples = Vec::new();
     for (pool, tally) in [(baseline, &second.baseline), (candidate, &second.candidate)] {
         let sample = |fate, latency| Sample { pool, epoch, user: None, fate, latency };
+        let mut of_pool = Vec::new();
         for (latency, n) in &tally.latencies {
-            (0..*n).for_each(|_| samples.push(sample(Fate::Good, *latency)));
+            (0..*n).for_each(|_| of_pool.push(sample(Fate::Good, *latency)));
         }
-        (0..failures(tally)).for_each(|_| samples.push(sample(Fate::Failed, 0)));
+        (0..failures(tally)).for_each(|_| of_pool.push(sample(Fate::Failed, 0)));
+        // Both pools are told evenly over the second.
+        let all = of_pool.len().max(1) as f64;
+        samples.extend(of_pool.into_iter().enumerate().map(|(n, s)| (n as f64 / all, s)));
     }
-    samples
+    samples.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    samples.into_iter().map(|(_, sample)| sample).collect()
 }
 
-/// How many failures are told: those that counted, or all where none did because all counted alike.
+/// How many failures are told: those that counted, one for each user.
 fn failures(tally: &Tally) -> u64 {
     tally.voices.min(tally.failed)
 }

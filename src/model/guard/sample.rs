@@ -12,7 +12,8 @@ pub struct PoolTag(pub u8);
 pub struct Epoch(pub u8);
 
 /// The first attempt of one request, as it went. Only attempts on the pool that the request belongs to
-/// by bucket or draw are told: pinned testers, cohort lists, failovers and warming endpoints are not.
+/// by bucket or draw are told, or that nobody in it could be asked: pinned testers, cohort lists and
+/// warming endpoints are not.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Sample {
     /// The pool that served it.

@@ -3,6 +3,7 @@
 #![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes of the same arrays"))]
 
 use super::{
+    judge::{ALONE, SILENT},
     recent::{Marks, QUANTILES},
     sample::{Fate, Sample},
     seconds::Seconds,
@@ -263,14 +264,22 @@ impl Trial {
         }
         let seen = self.seen.count();
         let alone = beyond(&context.profile_marks);
-        let voice = self.tests[0].take(side, sample, failed, share, seen, context.allowed);
+        // The profile is the measure only where the baseline serves nothing beside it.
+        let is_alone = side == Side::Candidate
+            && (share > ALONE || context.now.since(self.baseline_at) >= SILENT);
+        let allowed = is_alone.then_some(context.allowed);
+        let voice = self.tests[0].take(side, sample, failed, share, seen, allowed);
         for n in 0..3 {
-            let allowed = 1.0 - QUANTILES[n];
-            if let Some(slow) = slow[n] {
-                self.tests[n + 1].compare(side, sample, slow, share, seen);
-            }
-            if let (Some(slow), Side::Candidate) = (alone[n], side) {
-                self.tests[n + 1].alone.answer(allowed, slow);
+            let test = &mut self.tests[n + 1];
+            if let Some(slow) =
+                alone[n].filter(|slow| is_alone && (!slow || test.may_speak(sample)))
+            {
+                test.alone.answer(1.0 - QUANTILES[n], slow);
+                if slow {
+                    test.speak(sample, side, seen);
+                }
+            } else if let Some(slow) = slow[n].filter(|_| !is_alone) {
+                test.compare(side, sample, slow, share, seen);
             }
         }
         voice
@@ -336,7 +345,8 @@ impl Test {
         }
     }
 
-    /// Takes an answer in, beside the baseline and against its profile. True if it was bad and counted.
+    /// Takes an answer in, beside the baseline, or against its profile where a part `allowed` of
+    /// answers may be bad. True if it was bad and counted.
     fn take(
         &mut self,
         side: Side,
@@ -344,14 +354,27 @@ impl Test {
         bad: bool,
         share: f64,
         seen: u32,
-        allowed: f64,
+        allowed: Option<f64>,
     ) -> bool {
         let voice = bad && self.voices.may_speak(sample.user);
-        if side == Side::Candidate && (voice || !bad) {
-            self.alone.answer(allowed, bad);
+        match allowed {
+            None => self.compare(side, sample, bad, share, seen),
+            Some(allowed) if voice || !bad => {
+                self.alone.answer(allowed, bad);
+                if bad {
+                    self.speak(sample, side, seen);
+                }
+            }
+            Some(_) => {}
         }
-        self.compare(side, sample, bad, share, seen);
         voice
+    }
+
+    /// A bad answer that counts.
+    fn speak(&mut self, sample: Sample, side: Side, seen: u32) {
+        self.bad += 1;
+        self.bad_candidate += u64::from(side == Side::Candidate);
+        self.voices.speak(sample.user, seen);
     }
 
     /// Takes an answer in, beside the baseline.
@@ -362,9 +385,7 @@ impl Test {
         let part = self.part(sample, share);
         if bad {
             self.wealth.attribute(part, side == Side::Candidate);
-            self.bad += 1;
-            self.bad_candidate += u64::from(side == Side::Candidate);
-            self.voices.speak(sample.user, seen);
+            self.speak(sample, side, seen);
         }
         if sample.fate != Fate::Broke {
             let part = if sample.user.is_some() { &mut self.users } else { &mut self.strangers };

@@ -14,7 +14,7 @@ use crate::model::bucket::{Bucket, UserHash};
 
 const WORDS: usize = (Bucket::COUNT as usize).div_ceil(64);
 /// So many users must have spoken before anything is forgotten.
-const FEW: u32 = 8;
+const FEW: u32 = 2;
 
 /// A set of users, by their buckets.
 #[derive(Clone, Debug)]

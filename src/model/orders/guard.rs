@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Commit, Event, Millis, Model, Moment, Order, PoolName, Refusal, ServiceName, Severity, State,
-    Step,
+    Commit, Event, Millis, Model, Moment, Order, Refusal, ServiceName, Severity, State, Step,
     command::GuardChange,
     event::Actor,
     guard::{Action, Finding, Verdict, terms::changed},
@@ -53,7 +52,7 @@ impl Model {
 
     /// Findings that call for something that was not done yet.
     pub(in crate::model) fn objections(&self) -> impl Iterator<Item = Objection<'_>> {
-        self.findings.iter().filter_map(|((service, pool), finding)| {
+        self.findings.iter().filter_map(|((service, _), finding)| {
             let state = self.state.services.get(service)?;
             let text = match &finding.verdict {
                 Verdict::NoGo(breach) | Verdict::BothDegraded(breach) => breach.text.as_str(),
@@ -61,10 +60,9 @@ impl Model {
             };
             let rolls_back = matches!(finding.verdict, Verdict::NoGo(_))
                 && state.terms().action == Action::Rollback
-                && self.can_serve_all(pool);
-            let told = state.alarm.as_ref().is_some_and(|alarm| {
-                alarm.pool == *pool && alarm.verdict == finding.verdict.as_str()
-            });
+                && self.is_usable(service, state, &state.baseline);
+            // One alarm at a time: what else is wrong is told when it is over.
+            let told = state.alarm.is_some();
             (rolls_back || !told).then_some(Objection { service, state, finding, text, rolls_back })
         })
     }
@@ -79,11 +77,10 @@ impl Model {
         })
     }
 
-    /// Whether everything can go back: every baseline that would get it has a usable endpoint.
-    fn can_serve_all(&self, candidate: &PoolName) -> bool {
-        self.shifted_with(candidate).iter().all(|name| {
-            self.state.services.get(name).is_some_and(|s| self.is_usable(name, s, &s.baseline))
-        })
+    /// Whether a service's baseline has somebody to serve what goes back to it.
+    fn can_go_back(&self, service: &ServiceName) -> bool {
+        let state = self.state.services.get(service);
+        state.is_some_and(|state| self.is_usable(service, state, &state.baseline))
     }
 
     /// Does what the guard's findings call for.
@@ -112,9 +109,16 @@ impl Model {
 
     fn take_back(&self, now: Moment, objection: &Objection<'_>, state: &mut State) -> Event {
         let candidate = &objection.finding.pool;
-        let services = self.shifted_with(candidate);
+        let services: Vec<ServiceName> = self
+            .shifted_with(candidate, objection.service)
+            .into_iter()
+            .filter(|name| self.can_go_back(name))
+            .collect();
         let cause = format!("{}: {}", objection.service, objection.text);
-        if let Some(rollout) = state.running().filter(|r| r.candidate == *candidate).cloned()
+        let of_rollout = |r: &&std::sync::Arc<crate::model::rollout::Rollout>| {
+            r.candidate == *candidate && r.services.contains(objection.service)
+        };
+        if let Some(rollout) = state.running().filter(of_rollout).cloned()
             && let Ok(phase) = rollout.next(now, Signal::RollBack(cause.clone()))
         {
             let text = format!("rolled back by the guard: {cause}");
@@ -123,7 +127,9 @@ impl Model {
         }
         for name in &services {
             let Some(service) = state.service_mut(name) else { continue };
-            service.split = service.rolled_back();
+            let share = crate::model::Share::NONE;
+            let back = service.split.with_share(candidate, share, &service.baseline);
+            service.split = back.unwrap_or_else(|_| service.rolled_back());
             (service.revert, service.ramp, service.bake) = (None, None, None);
             (service.alarm, service.salt) = (None, None);
             let lockout = Lockout { since: now, cause: cause.clone() };

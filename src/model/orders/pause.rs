@@ -8,7 +8,8 @@ use crate::model::{
 const LONGEST: Millis = Millis::from_secs(300);
 
 impl Model {
-    /// Holds new requests, for `span` at most. A second time it begins anew.
+    /// Holds new requests, each for `span` at most, until somebody lets them go on. A second time it
+    /// begins anew.
     pub(in crate::model) fn pause(
         &self,
         now: Moment,
@@ -22,8 +23,8 @@ impl Model {
                 hint: "give --max a span of up to 5m; `lbctl maintenance on` is for longer",
             });
         }
-        let pause = Some(Pause { since: now, until: now.after(span) });
-        let text = format!("new requests are held for {span} at most");
+        let pause = Some(Pause { since: now, max: span });
+        let text = format!("new requests are held, each for {span} at most, until `lbctl resume`");
         self.set_pause(now, order, services, pause, text)
     }
 

@@ -28,13 +28,12 @@ impl Model {
         if checked(Requirement::Health) {
             self.refuse_unusable(&services, pool)?;
         }
-        let checks = checked(Requirement::Checks)
-            && services
-                .iter()
-                .any(|s| self.settings.service.get(s).is_some_and(|s| !s.check.is_empty()));
-        let phase = if checks { Phase::Checking } else { Phase::Holding { stage: 0, since: now } };
+        // Its preflight asks every endpoint, whatever is known of its health.
+        let is_checked = !skip_checks && !plan.require.is_empty();
+        let phase =
+            if is_checked { Phase::Checking } else { Phase::Holding { stage: 0, since: now } };
         let rollout = Rollout {
-            id: self.state.rollout.as_ref().map_or(1, |last| last.id + 1),
+            id: self.state.last_rollout + 1,
             candidate: pool.clone(),
             services,
             name,
@@ -47,6 +46,7 @@ impl Model {
             milestones: Vec::new(),
         };
         let mut state = self.state.clone();
+        state.last_rollout = rollout.id;
         for name in &rollout.services {
             if let Some(service) = state.service_mut(name) {
                 service.lockouts.remove(pool);
@@ -189,7 +189,8 @@ impl Model {
             plan.stages.iter_mut().for_each(|stage: &mut Stage| stage.hold = None);
         }
         plan.advance = advance.unwrap_or(plan.advance);
-        plan.max_hold = max_hold.unwrap_or(plan.max_hold);
+        let longest = plan.stages.iter().filter_map(|stage| stage.hold).max().unwrap_or(plan.hold);
+        plan.max_hold = max_hold.unwrap_or(plan.max_hold).max(longest);
         plan.bake = bake.unwrap_or(plan.bake);
         if let Some(problem) = plan.problem() {
             let hint = "stages rise to 100%, as in 5,25,100, and are held for some time";
@@ -212,7 +213,16 @@ impl Model {
         }
     }
 
-    fn refuse_baseline(&self, services: &[ServiceName], pool: &PoolName) -> Result<(), Refusal> {
+    /// Refuses a pool that is trusted already.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::CandidateIsBaseline`] with the first service where that is so.
+    pub fn refuse_baseline(
+        &self,
+        services: &[ServiceName],
+        pool: &PoolName,
+    ) -> Result<(), Refusal> {
         let trusts = |name: &&ServiceName| {
             self.state.services.get(*name).is_some_and(|s| s.baseline == *pool)
         };
@@ -293,14 +303,18 @@ impl State {
         let split = |state: &Self, name: &ServiceName| -> Option<Split> {
             state.services.get(name).map(|s| s.split.clone())
         };
-        let is_whole = rollout.services.iter().all(|name| {
-            let (old, new) = (split(before, name), split(&self, name));
-            let same = |old: &Split, new: &Split| {
-                new.has(&rollout.candidate)
-                    && old.iter().all(|(pool, share)| new.share(pool) == share)
-            };
-            old.zip(new).is_some_and(|(old, new)| same(&old, &new))
-        });
+        let trusts =
+            |state: &Self, name: &ServiceName| state.services.get(name).map(|s| s.baseline.clone());
+        let is_whole =
+            rollout.services.iter().all(|name| trusts(before, name) == trusts(&self, name))
+                && rollout.services.iter().all(|name| {
+                    let (old, new) = (split(before, name), split(&self, name));
+                    let same = |old: &Split, new: &Split| {
+                        new.has(&rollout.candidate)
+                            && old.iter().all(|(pool, share)| new.share(pool) == share)
+                    };
+                    old.zip(new).is_some_and(|(old, new)| same(&old, &new))
+                });
         if is_whole {
             return self;
         }
@@ -315,8 +329,13 @@ impl State {
             text: text.into(),
         });
         for name in &rollout.services {
+            // Where the file sets other weights, they are in force; all else goes back.
+            let kept = before.services.get(name).map(|s| s.split.clone());
             if let Some(service) = self.service_mut(name) {
                 service.salt = None;
+                if kept.is_some_and(|kept| kept == service.split) {
+                    service.split = service.rolled_back();
+                }
             }
         }
         self.rollout = Some(Arc::new(ended));
@@ -348,7 +367,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::tests::{FILE, model, order, pool, reload, rollback, service, settings, weight},
+        super::tests::{FILE, model, order, pool, reload, rollback, service, weight},
         *,
     };
     use crate::model::{
@@ -367,8 +386,12 @@ mod tests {
             plan: None,
             changes,
             salt: None,
-            skip_checks: false,
+            skip_checks: true,
         })
+    }
+
+    fn checked() -> Command {
+        Command::RolloutStart(RolloutStart { skip_checks: false, ..of(plain()) })
     }
 
     fn plain() -> Command {
@@ -583,9 +606,8 @@ mod tests {
             };
             model.does(0, order(Command::Endpoint(change)));
         }
-        assert_eq!(model.refuses(plain()).code(), "no_usable_endpoint");
-        let skipped = RolloutStart { skip_checks: true, ..of(plain()) };
-        assert!(model.handle(Moment(0), order(Command::RolloutStart(skipped))).is_ok());
+        assert_eq!(model.refuses(checked()).code(), "no_usable_endpoint");
+        assert!(model.handle(Moment(0), order(plain())).is_ok());
     }
 
     #[test]
@@ -614,12 +636,11 @@ mod tests {
 
     #[test]
     fn its_checks_come_first_and_failing_ends_it_without_traffic() {
-        let file = format!("{FILE}\n[[service.web.check]]\npath = '/login'\n");
         for (result, phase, share) in
             [(Ok(()), "holding", "5%"), (Err("POST /login: 500".to_owned()), "rolled-back", "0%")]
         {
-            let mut model = Model::new(settings(&file), None);
-            model.does(0, order(plain()));
+            let mut model = model();
+            model.does(0, order(checked()));
             assert_eq!((model.phase(), model.share("web", "green")), ("checking", "0%".into()));
             assert!(!model.does(0, Input::Checked(7, Ok(()))).changed, "of another rollout");
             model.does(0, Input::Checked(1, result));

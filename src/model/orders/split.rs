@@ -26,26 +26,26 @@ impl Model {
         self.make_room(now, order, &named, *force, &mut state)?;
         for name in named {
             let Some(service) = state.service_mut(&name) else { continue };
-            if *share > Share::NONE
-                && !force
-                && let Some(lockout) = service.lockouts.get(pool)
-            {
-                let cause = lockout.cause.clone();
-                return Err(Refusal::LockedOut { service: name, pool: pool.clone(), cause });
-            }
             if *force {
                 service.lockouts.remove(pool);
             }
             let split = service.split.with_share(pool, *share, &service.baseline)?;
+            let rises = |pool: &PoolName| split.share(pool) > service.split.share(pool);
+            let locked = service.lockouts.iter().find(|(pool, _)| !force && rises(pool));
+            if let Some((pool, lockout)) = locked {
+                let (pool, cause) = (pool.clone(), lockout.cause.clone());
+                return Err(Refusal::LockedOut { service: name, pool, cause });
+            }
             let back = match (service.revert.take(), &service.ramp) {
                 (Some(revert), _) => revert.split,
                 // Half of a rollback is no place to return to.
                 (None, Some(_)) => service.rolled_back(),
                 (None, None) => service.split.clone(),
             };
-            service.revert = span.map(|span| Revert { at: now.after(span), split: back });
+            let bake = service.bake.clone();
+            service.revert = span.map(|span| Revert { at: now.after(span), split: back, bake });
             service.ramp = None;
-            service.bake = self.baking(now, service, &split);
+            service.bake = self.baking(now, service, &split).filter(|_| span.is_none());
             service.split = split;
         }
         let mut step = self.step(now, state, &order.actor, order.reason.clone());
@@ -109,10 +109,7 @@ impl Model {
             let change = SplitChange::between(name, &before.split, &after.split);
             let text = change.describe(&after.baseline);
             let ended = before.ramp.is_some() && after.ramp.is_none();
-            if before.pause.is_some() && after.pause.is_none() {
-                let text = "held requests go on: the time is up".to_owned();
-                events.push(self.tick_event(now, "pause", Some(name), text));
-            } else if let Some(bake) = before.bake.as_ref().filter(|_| after.bake.is_none()) {
+            if let Some(bake) = before.bake.as_ref().filter(|_| after.bake.is_none()) {
                 let text = format!("{} is the new baseline of {name}", bake.pool);
                 events.push(self.tick_event(now, "rollout", Some(name), text));
             } else if ended || before.revert != after.revert {
@@ -320,7 +317,7 @@ impl ServiceState {
     fn at(&self, now: Moment) -> Option<Self> {
         let mut next = self.clone();
         if let Some(revert) = next.revert.take_if(|r| r.at <= now) {
-            next.split = revert.split;
+            (next.split, next.bake) = (revert.split, revert.bake);
         }
         if let Some(ramp) = &self.ramp {
             let done = ramp.done(now);
@@ -335,11 +332,14 @@ impl ServiceState {
             } else {
                 self.ramp.clone().filter(|_| done < ramp.span)
             };
+            if next.ramp.is_none() {
+                next.salt = None;
+            }
         }
-        if next.pause.is_some_and(|pause| pause.until <= now) {
-            next.pause = None;
-        }
-        if let Some(bake) = next.bake.take_if(|bake| bake.until <= now) {
+        // What the guard objects to is not made the baseline.
+        if next.alarm.is_none()
+            && let Some(bake) = next.bake.take_if(|bake| bake.until <= now)
+        {
             next = next.promoted(&bake.pool);
         }
         if next.maintenance.as_ref().is_some_and(|m| m.is_over(now)) {

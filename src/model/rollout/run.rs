@@ -179,14 +179,22 @@ impl Rollout {
                 Paused { stage, held: now.since(since), since: now, why }
             }
             (Paused { stage, held, .. }, Signal::Resume) => {
-                Holding { stage, since: Moment(now.0.saturating_sub(held.0)) }
+                // One that was held for too long has its time to be undecided again.
+                let spent = held.min(self.hold_of(stage));
+                let spent = if held >= self.plan.max_hold { Millis(0) } else { spent };
+                Holding { stage, since: Moment(now.0.saturating_sub(spent.0)) }
             }
             (Holding { .. } | Paused { .. }, Signal::Promote { full: true }) => self.baking(now),
             (Holding { stage, .. } | Paused { stage, .. }, Signal::Promote { full: false }) => {
                 self.after(now, stage)
             }
             (Baking { .. }, Signal::Promote { .. }) => Promoted { at: now },
-            (Baking { until, .. }, Signal::Time(_)) if until <= now => Promoted { at: now },
+            // What the guard objects to is not made the baseline, whatever its action is.
+            (Baking { until, .. }, Signal::Time(merit))
+                if until <= now && !matches!(merit, Merit::Bad(_)) =>
+            {
+                Promoted { at: now }
+            }
             (_, Signal::Pause(_)) => return Err(self.refuse("paused")),
             (_, Signal::Resume) => return Err(self.refuse("resumed")),
             (Checking, Signal::Promote { .. }) => return Err(self.refuse("promoted")),
@@ -238,7 +246,7 @@ impl Rollout {
                 let ends = [self.hold_of(*stage), self.plan.max_hold].map(|span| since.after(span));
                 ends.into_iter().filter(|end| *end > now).min()
             }
-            Phase::Baking { until, .. } => Some(*until),
+            Phase::Baking { until, .. } => Some(*until).filter(|until| *until > now),
             Phase::Holding { .. }
             | Phase::Checking
             | Phase::Paused { .. }
@@ -343,6 +351,8 @@ mod tests {
         let time = |now| baking.next(now, Signal::Time(Merit::Clear)).unwrap();
         assert_eq!(time(Moment(until.0 - 1)), baking.phase);
         assert_eq!(time(until), Phase::Promoted { at: until });
+        let bad = baking.next(until, Signal::Time(Merit::Bad("it fails".into()))).unwrap();
+        assert_eq!(bad, baking.phase, "what is objected to is not promoted");
         assert_eq!(baking.due(HOLD), Some(until));
     }
 

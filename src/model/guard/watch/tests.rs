@@ -315,6 +315,8 @@ fn limits_have_a_window_a_sample_a_bound_and_can_be_sustained() {
 
     let none = |terms: &mut Terms| terms.error_rate = Some(Share::NONE);
     assert!(limited(none).serve(100_000, fails(0.0), fails(0.01)).is_some(), "one is too many");
+    let few = limited(none).serve(100_000, fails(0.005), fails(0.01));
+    assert!(few.is_some(), "though the baseline has failures of its own");
 
     let p95 = |terms: &mut Terms| terms.p95 = Some(Millis(30));
     let slow = Health { slow: 3.0, ..GOOD };
