@@ -7,8 +7,9 @@
 //!
 //! The times hold for the machine they are measured on, with clients and origins on the same cores.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
+
 #[path = "../tests/support/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests")]
 mod support;
 
 use std::{

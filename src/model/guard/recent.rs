@@ -83,14 +83,16 @@ impl Recent {
         }
     }
 
-    /// Where answers are slow, and where they are with `stretch` times the tolerance of `terms`.
-    pub fn marks(&self, terms: &Terms, stretch: f64) -> Marks {
+    /// Where answers are slow, and where they are with `stretch` times the tolerance of `terms`, at
+    /// least `floor` microseconds more.
+    pub fn marks(&self, terms: &Terms, stretch: f64, floor: u64) -> Marks {
         let all = self.latencies();
         let count = all.count();
         let tolerance = 1.0 + terms.tolerance.latency.ratio() * stretch;
         let mark = |n: usize| {
             let micros = all.quantile(QUANTILES[n]).filter(|_| count >= ENOUGH[n])?;
-            let candidate = bucket_of((micros as f64 * tolerance) as u64) as u16;
+            let most = ((micros as f64 * tolerance) as u64).max(micros + floor);
+            let candidate = bucket_of(most) as u16;
             Some(Mark { baseline: bucket_of(micros) as u16, candidate, micros })
         };
         Marks([mark(0), mark(1), mark(2)])
@@ -140,7 +142,7 @@ mod tests {
         let mut recent = Recent::default();
         let ms = |n: u64| bucket_of(n * 1000) as u16;
         (1..=100).for_each(|n| recent.add(ms(n), false));
-        let marks = recent.marks(&Terms::default(), 1.0).0;
+        let marks = recent.marks(&Terms::default(), 1.0, 0).0;
         assert!(marks[0].is_some() && marks[1].is_none() && marks[2].is_none());
         let mark = marks[0].unwrap();
         let near = |bucket: u16, ms: f64| {

@@ -1,5 +1,7 @@
 //! The evidence second by second, for limits, for the size of an effect, and to be stored.
 
+#![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "the second was just put there"))]
+
 use std::collections::VecDeque;
 
 use super::{
