@@ -24,7 +24,7 @@ use crate::model::{Changed, Commit, Input, Model, Order, Refusal, Revision, Seve
 /// How long a change that is in force waits to learn that it was written.
 const LIVE_MAX: Duration = Duration::from_secs(2);
 /// How long a change that must be written first may take, its turn included.
-const DURABLE_MAX: Duration = Duration::from_secs(5);
+const DURABLE_MAX: Duration = Duration::from_secs(8);
 
 /// A change that somebody asks for.
 #[derive(Clone, Debug)]

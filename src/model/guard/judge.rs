@@ -111,13 +111,15 @@ impl Trial {
         })
     }
 
-    fn needed(&self, q: &Question<'_>, test: usize) -> f64 {
-        // Beside the baseline and against its profile are two tests of the same.
-        (2.0 * q.among as f64 / (q.terms.alpha * BUDGET[test])).ln()
+    /// The logarithm of the wealth at which a test accuses. Beside the baseline and against its profile
+    /// are two tests of the same: a fifth of the budget is the latter's.
+    fn needed(&self, q: &Question<'_>, test: usize, concurrent: bool) -> f64 {
+        let part = if concurrent { 0.8 } else { 0.2 };
+        (q.among as f64 / (q.terms.alpha * BUDGET[test] * part)).ln()
     }
 
     fn failures(&self, q: &Question<'_>, concurrent: bool) -> Option<Breach> {
-        let needed = self.needed(q, 0);
+        let needed = self.needed(q, 0, concurrent);
         let test = &self.tests[0];
         let wealth = if concurrent { test.wealth.ln() } else { test.alone.ln() };
         let all_failed = self.candidate.failed >= USERS
@@ -197,7 +199,7 @@ impl Trial {
                 wealth.answer(1.0 - QUANTILES[n - 1], true);
             }
         }
-        if wealth.ln() < self.needed(q, n) || test.bad_candidate + slow_now < USERS {
+        if wealth.ln() < self.needed(q, n, concurrent) || test.bad_candidate + slow_now < USERS {
             return None;
         }
         let allowed = 1.0 - QUANTILES[n - 1];
@@ -378,7 +380,7 @@ impl Trial {
                 bad: test.bad,
                 bad_candidate: test.bad_candidate,
                 wealth_ln: wealth.ln(),
-                needed_ln: self.needed(q, n),
+                needed_ln: self.needed(q, n, concurrent),
             }
         };
         Evidence {

@@ -23,9 +23,9 @@ pub fn requests_to_notice(
     }
     if share > ALONE {
         let allowed = (baseline + 2.0 * terms.tolerance.errors.ratio()).min(0.9);
-        return alone(FAILURES, terms.alpha / 4.0 / among as f64, allowed, candidate);
+        return alone(FAILURES, terms.alpha * 0.1 / among as f64, allowed, candidate);
     }
-    requests(FAILURES, terms.alpha / 4.0 / among as f64, share, baseline, candidate)
+    requests(FAILURES, terms.alpha * 0.4 / among as f64, share, baseline, candidate)
 }
 
 /// The same for a part of the candidate's answers that lies beyond the baseline's percentile `n` (0: the
@@ -46,9 +46,9 @@ pub fn requests_to_notice_slow(
         return None;
     }
     if share > ALONE {
-        return alone(grid, terms.alpha / 12.0 / among as f64, baseline, candidate);
+        return alone(grid, terms.alpha * 0.2 / 6.0 / among as f64, baseline, candidate);
     }
-    requests(grid, terms.alpha / 12.0 / among as f64, share, baseline, candidate)
+    requests(grid, terms.alpha * 0.8 / 6.0 / among as f64, share, baseline, candidate)
 }
 
 /// About how many good requests it takes until the verdict can be go, where `baseline` of them fail.

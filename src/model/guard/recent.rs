@@ -15,6 +15,9 @@ use crate::model::{
 pub const QUANTILES: [f64; 3] = [0.5, 0.95, 0.99];
 /// So many answers must be known for a percentile to be one.
 const ENOUGH: [u64; 3] = [100, 200, 1_000];
+/// The tolerance is at least that of so long an answer, in microseconds: below, it matters to nobody,
+/// and on a busy machine it is where processes happen to run.
+const BRIEF: u64 = 25_000;
 /// A generation of answers is closed when it has so many, or when it is so old and has a few.
 const MANY: u64 = 5_000;
 const FEW: u64 = 500;
@@ -83,15 +86,14 @@ impl Recent {
         }
     }
 
-    /// Where answers are slow, and where they are with `stretch` times the tolerance of `terms`, at
-    /// least `floor` microseconds more.
-    pub fn marks(&self, terms: &Terms, stretch: f64, floor: u64) -> Marks {
+    /// Where answers are slow, and where they are with `stretch` times the tolerance of `terms`.
+    pub fn marks(&self, terms: &Terms, stretch: f64) -> Marks {
         let all = self.latencies();
         let count = all.count();
-        let tolerance = 1.0 + terms.tolerance.latency.ratio() * stretch;
+        let tolerance = terms.tolerance.latency.ratio() * stretch;
         let mark = |n: usize| {
             let micros = all.quantile(QUANTILES[n]).filter(|_| count >= ENOUGH[n])?;
-            let most = ((micros as f64 * tolerance) as u64).max(micros + floor);
+            let most = micros + (micros.max(BRIEF) as f64 * tolerance) as u64;
             let candidate = bucket_of(most) as u16;
             Some(Mark { baseline: bucket_of(micros) as u16, candidate, micros })
         };
@@ -142,7 +144,7 @@ mod tests {
         let mut recent = Recent::default();
         let ms = |n: u64| bucket_of(n * 1000) as u16;
         (1..=100).for_each(|n| recent.add(ms(n), false));
-        let marks = recent.marks(&Terms::default(), 1.0, 0).0;
+        let marks = recent.marks(&Terms::default(), 1.0).0;
         assert!(marks[0].is_some() && marks[1].is_none() && marks[2].is_none());
         let mark = marks[0].unwrap();
         let near = |bucket: u16, ms: f64| {

@@ -68,7 +68,7 @@ pub enum Action {
 pub struct Tolerance {
     /// In percentage points of failed requests.
     pub errors: Share,
-    /// In parts of the baseline's response time.
+    /// In parts of the baseline's response time, which counts as 25 ms at least.
     pub latency: Share,
 }
 

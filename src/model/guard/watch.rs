@@ -20,8 +20,6 @@ use crate::model::{
 const EPOCHS: usize = 256;
 /// The part of failures that is thought of as usual where nothing is known of the baseline.
 const UNKNOWN: f64 = 0.01;
-/// So much slower than before the shift, in microseconds, is no evidence by itself.
-const DRIFT: u64 = 10_000;
 /// How long what follows from the baseline's latest answers holds.
 const MARK: Millis = Millis(200);
 /// Below so many requests nothing is known of the baseline.
@@ -234,9 +232,9 @@ impl Watch {
         Marked {
             at: now,
             tolerance: terms.tolerance,
-            marks: self.recent.marks(terms, 1.0, 0),
+            marks: self.recent.marks(terms, 1.0),
             // Response times drift with the hour and with what else the machine does.
-            profile_marks: self.recent.marks(terms, 5.0, DRIFT),
+            profile_marks: self.recent.marks(terms, 5.0),
             allowed,
         }
     }
