@@ -56,7 +56,7 @@ impl Users {
     }
 
     fn crowd(self, rng: &mut Rng) -> Crowd {
-        let people = log_uniform(rng, 300.0, 50_000.0) as usize;
+        let people = log_uniform(rng, 20.0, 50_000.0) as usize;
         let variety = match self {
             Self::Unknown => return Crowd::Anonymous,
             Self::Alike => Variety { people, ..Variety::ALIKE },
