@@ -12,6 +12,7 @@ use super::{
     terms::Terms,
     trial::{Count, MEASURES, Side, Trial, is_beyond},
     verdict::{Breach, Detector, Evidence, Lacking, Measure, Sums, Test, Verdict},
+    words::{clock, ms, percent},
 };
 use crate::model::{
     histogram::{bucket_of, upper_bound},
@@ -180,6 +181,9 @@ impl Trial {
     }
 
     fn slowness(&self, q: &Question<'_>, n: usize, concurrent: bool) -> Option<Breach> {
+        if self.has_few_users() {
+            return None;
+        }
         let marks = if concurrent { &q.marks } else { &q.profile_marks };
         let mark = marks.0[n - 1]?;
         let test = &self.tests[n];
@@ -477,23 +481,4 @@ pub fn doubt(bad: u64, all: u64, most: f64) -> Option<u64> {
         if is_enough(middle) { high = middle } else { low = middle }
     }
     Some(high.saturating_sub(all).max(1))
-}
-
-fn percent(part: f64) -> String {
-    let percent = part * 100.0;
-    let text = if percent < 9.95 { format!("{percent:.2}") } else { format!("{percent:.0}") };
-    match text.split_once('.') {
-        Some(("0", "00")) => "0%".into(),
-        Some(_) => format!("{}%", text.trim_end_matches('0').trim_end_matches('.')),
-        None => format!("{text}%"),
-    }
-}
-
-fn ms(ms: f64) -> String {
-    if ms < 1000.0 { format!("{ms:.0}ms") } else { format!("{:.1}s", ms / 1000.0) }
-}
-
-fn clock(at: Moment) -> String {
-    let day = at.0 / 1000 % 86_400;
-    format!("{:02}:{:02}:{:02}", day / 3600, day / 60 % 60, day % 60)
 }

@@ -23,6 +23,7 @@ pub mod verdict;
 pub mod voices;
 pub mod watch;
 pub mod wealth;
+mod words;
 
 pub use recent::Profile;
 pub use replay::rejudge;

@@ -93,6 +93,8 @@ pub struct Trial {
     failed: (Users, u64),
     baseline_failed: (Users, u64),
     seen: Users,
+    /// Users of the candidate.
+    candidate_users: Users,
     next_beginning: Moment,
     /// When the baseline was last seen to serve.
     pub baseline_at: Moment,
@@ -152,6 +154,7 @@ impl Trial {
             failed: (Users::default(), 0),
             baseline_failed: (Users::default(), 0),
             seen: Users::default(),
+            candidate_users: Users::default(),
             next_beginning: now.after(Millis::from_secs(60)),
             baseline_at: now,
             exceeded: [None; 4],
@@ -250,6 +253,9 @@ impl Trial {
         stage.add(is_request, failed, slow);
         if let Some(user) = sample.user {
             self.seen.add(user);
+            if side == Side::Candidate {
+                self.candidate_users.add(user);
+            }
         }
         if failed {
             match sample.user {
@@ -312,6 +318,14 @@ impl Trial {
     pub fn fails_grossly(&self) -> bool {
         let known = self.candidate.requests.min(20) as u32;
         (4..=known).any(|n| (self.last_answers & ((1 << n) - 1)).count_ones() >= 4 + (n - 1) / 4)
+    }
+
+    /// Whether so few users are on the candidate that their response times are more their own than the
+    /// candidate's: some have large accounts, or a long way. Users who are not known are always enough,
+    /// since their pool is drawn for each request.
+    pub fn has_few_users(&self) -> bool {
+        const FEW: u32 = 30;
+        (1..FEW).contains(&self.candidate_users.count())
     }
 
     /// Different users who saw a failure of a side, and requests of those who are not known.

@@ -443,3 +443,14 @@ fn a_profile_survives_a_restart() {
     assert_eq!(next.profile().unwrap(), profile);
     assert_eq!(Watch::default().profile(), None);
 }
+
+#[test]
+fn a_few_users_with_slow_accounts_are_no_slow_release() {
+    // Ten users on the candidate, all of them with slow accounts, among two hundred.
+    let mut world = World::new(5, 200);
+    let slow = Health { slow: 3.0, ..GOOD };
+    assert!(world.serve(40_000, GOOD, slow).is_none());
+    // With more users it cannot be they.
+    let mut world = World::new(25, 2_000);
+    assert!(world.serve(40_000, GOOD, slow).is_some());
+}
