@@ -2,7 +2,7 @@
 #   make demo      build, and watch traffic move from blue to green and back (40 s after the build)
 #   make test      everything that must hold: format, lints, tests
 #   make bench     what a decision and a count cost
-#   make simulate  the guard and its rivals in the README's table, and in 10,000 healthy days (20 min
+#   make simulate  the guard and its rivals in the README's table, and in 10,000 healthy days (1 h
 #                  after the build; SHIFTS=200 RUNS=10 for less)
 #   make failback  how long a bad release stays on the air, on real sockets (2 min after the build)
 #   make fuzz      60 s of each fuzz target (FUZZ_SECONDS=10 for less)

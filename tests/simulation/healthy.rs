@@ -28,6 +28,8 @@ pub enum Users {
     Uneven,
     /// Some are always slow, some often fail, and some ask for more than others.
     Unequal,
+    /// Half of them are always slow.
+    Torn,
 }
 
 /// A healthy shift.
@@ -43,7 +45,8 @@ pub struct Healthy {
 
 impl Users {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Unknown, Self::Alike, Self::Uneven, Self::Unequal];
+    pub const ALL: [Self; 5] =
+        [Self::Unknown, Self::Alike, Self::Uneven, Self::Unequal, Self::Torn];
 
     /// In a word or two.
     pub const fn as_str(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Users {
             Self::Alike => "known, all alike",
             Self::Uneven => "known, few ask for most",
             Self::Unequal => "known, some slow, some failing",
+            Self::Torn => "known, half of them slow",
         }
     }
 
@@ -62,6 +66,7 @@ impl Users {
             Self::Alike => Variety { people, ..Variety::ALIKE },
             Self::Uneven => Variety { people, zipf: 1.0, ..Variety::ALIKE },
             Self::Unequal => Variety { people, zipf: 0.7, slow: (0.05, 3.0), failing: (0.01, 0.5) },
+            Self::Torn => Variety { people, zipf: 0.5, slow: (0.5, 3.0), ..Variety::ALIKE },
         };
         Crowd::known(rng, variety)
     }

@@ -198,7 +198,9 @@ impl Trial {
             }
             slow_now += u64::from(*side == Side::Candidate);
             if concurrent {
-                wealth.attribute(test.part(*sample, q.share), *side == Side::Candidate);
+                if let Some(part) = test.part(*sample, self.crowd(q.share)) {
+                    wealth.attribute(part, *side == Side::Candidate);
+                }
             } else if *side == Side::Candidate {
                 wealth.answer(1.0 - QUANTILES[n - 1], true);
             }

@@ -1,7 +1,7 @@
 //! The guard: judges candidates by their live traffic.
 //!
 //! Three detectors, any of which accuses: gross failure and regression are a sequential test against the
-//! baseline's concurrent traffic ([`wealth`], [`voices`], [`trial`]), valid at every moment with one
+//! baseline's concurrent traffic ([`wealth`], [`sequential`], [`voices`], [`trial`]), valid at every moment with one
 //! budget of false alarms for the whole shift; limits are judged over a window on a confidence bound
 //! ([`judge`]). Where the baseline serves nothing, its profile from before the shift stands in.
 //!
@@ -17,8 +17,11 @@ pub mod replay;
 pub mod sample;
 pub mod seconds;
 pub mod selftest;
+pub mod sequential;
 pub mod terms;
 pub mod trial;
+mod users;
+mod variety;
 pub mod verdict;
 pub mod voices;
 pub mod watch;

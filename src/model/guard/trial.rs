@@ -7,8 +7,9 @@ use super::{
     recent::{Marks, QUANTILES},
     sample::{Fate, Sample},
     seconds::Seconds,
+    sequential::{Crowd, EDGE, Test},
+    users::Users,
     verdict::{Measure, Verdict},
-    voices::{Users, Voices},
     wealth::{BEYOND_P50, BEYOND_P95, BEYOND_P99, FAILURES, Wealth},
 };
 use crate::model::{
@@ -19,12 +20,6 @@ use crate::model::{
 /// What is tested, in the order of the tests.
 pub const MEASURES: [Measure; 4] = [Measure::Errors, Measure::P50, Measure::P95, Measure::P99];
 const GRIDS: [&[f64]; 4] = [FAILURES, BEYOND_P50, BEYOND_P95, BEYOND_P99];
-/// How many eligible answers the running part of the candidate remembers, about.
-const MEMORY: f64 = 2_000.0;
-/// How many answers the share that was set weighs as.
-const PRIOR: f64 = 20.0;
-/// Parts are kept away from nothing and everything by this much.
-const EDGE: f64 = 1e-4;
 /// A failure that took longer than this may be our own doing where we were held up.
 const OURS: u64 = 1_000_000;
 
@@ -113,29 +108,6 @@ pub struct WorkedOut {
     pub good: Option<(Moment, Verdict)>,
     /// Percentiles of candidate and baseline over the last minute, in milliseconds.
     pub percentiles: Option<(Moment, [[Option<f64>; 3]; 2])>,
-}
-
-/// A sequential test of one measure.
-#[derive(Clone, Debug)]
-pub struct Test {
-    /// Beside the baseline.
-    pub wealth: Wealth,
-    /// Against its profile.
-    pub alone: Wealth,
-    /// Bad answers that counted, of both sides.
-    pub bad: u64,
-    /// Those of the candidate.
-    pub bad_candidate: u64,
-    voices: Voices,
-    users: Part,
-    strangers: Part,
-}
-
-/// The candidate's running part of the answers that can count.
-#[derive(Clone, Copy, Debug, Default)]
-struct Part {
-    candidate: f64,
-    all: f64,
 }
 
 impl Trial {
@@ -268,13 +240,13 @@ impl Trial {
         if failed {
             self.requests_wealth.attribute(share.clamp(EDGE, 1.0 - EDGE), side == Side::Candidate);
         }
-        let seen = self.seen.count();
+        let crowd = self.crowd(share);
         let alone = beyond(&context.profile_marks);
         // The profile is the measure only where the baseline serves nothing beside it.
         let is_alone = side == Side::Candidate
             && (share > ALONE || context.now.since(self.baseline_at) >= SILENT);
         let allowed = is_alone.then_some(context.allowed);
-        let voice = self.tests[0].take(side, sample, failed, share, seen, allowed);
+        let voice = self.tests[0].take(side, sample, failed, crowd, allowed);
         for n in 0..3 {
             let test = &mut self.tests[n + 1];
             if let Some(slow) =
@@ -282,10 +254,10 @@ impl Trial {
             {
                 test.alone.answer(1.0 - QUANTILES[n], slow);
                 if slow {
-                    test.speak(sample, side, seen);
+                    test.speak(sample, side, crowd);
                 }
             } else if let Some(slow) = slow[n].filter(|_| !is_alone) {
-                test.compare(side, sample, slow, share, seen);
+                test.compare(side, sample, slow, crowd);
             }
         }
         voice
@@ -328,6 +300,11 @@ impl Trial {
         (1..FEW).contains(&self.candidate_users.count())
     }
 
+    /// Who asks, where the candidate has this part of what it and the baseline serve.
+    pub fn crowd(&self, share: f64) -> Crowd {
+        Crowd { share, candidate: self.candidate_users.count(), all: self.seen.count() }
+    }
+
     /// Different users who saw a failure of a side, and requests of those who are not known.
     pub fn users_failed(&self, side: Side) -> u64 {
         let (users, strangers) = match side {
@@ -343,90 +320,6 @@ pub fn is_beyond(latency: u16, mark: super::recent::Mark, side: Side) -> bool {
     match side {
         Side::Candidate => latency > mark.candidate,
         Side::Baseline => latency > mark.baseline,
-    }
-}
-
-impl Test {
-    fn new(grid: &'static [f64]) -> Self {
-        Self {
-            wealth: Wealth::new(grid),
-            alone: Wealth::new(grid),
-            bad: 0,
-            bad_candidate: 0,
-            voices: Voices::default(),
-            users: Part::default(),
-            strangers: Part::default(),
-        }
-    }
-
-    /// Takes an answer in, beside the baseline, or against its profile where a part `allowed` of
-    /// answers may be bad. True if it was bad and counted.
-    fn take(
-        &mut self,
-        side: Side,
-        sample: Sample,
-        bad: bool,
-        share: f64,
-        seen: u32,
-        allowed: Option<f64>,
-    ) -> bool {
-        let voice = bad && self.voices.may_speak(sample.user);
-        match allowed {
-            None => self.compare(side, sample, bad, share, seen),
-            Some(allowed) if voice || !bad => {
-                self.alone.answer(allowed, bad);
-                if bad {
-                    self.speak(sample, side, seen);
-                }
-            }
-            Some(_) => {}
-        }
-        voice
-    }
-
-    /// A bad answer that counts.
-    fn speak(&mut self, sample: Sample, side: Side, seen: u32) {
-        self.bad += 1;
-        self.bad_candidate += u64::from(side == Side::Candidate);
-        self.voices.speak(sample.user, seen);
-    }
-
-    /// Takes an answer in, beside the baseline.
-    fn compare(&mut self, side: Side, sample: Sample, bad: bool, share: f64, seen: u32) {
-        if !self.voices.may_speak(sample.user) {
-            return;
-        }
-        let part = self.part(sample, share);
-        if bad {
-            self.wealth.attribute(part, side == Side::Candidate);
-            self.speak(sample, side, seen);
-        }
-        if sample.fate != Fate::Broke {
-            let part = if sample.user.is_some() { &mut self.users } else { &mut self.strangers };
-            part.add(side);
-        }
-    }
-
-    /// The candidate's part of the answers that could be bad as this one is: the larger of what was set
-    /// and what was lately seen. Heavy users and small crowds make them differ, and every factor falls
-    /// as the part grows, so that the larger is on the safe side of both.
-    pub fn part(&self, sample: Sample, share: f64) -> f64 {
-        let seen = if sample.user.is_some() { &self.users } else { &self.strangers };
-        let running = (seen.candidate + PRIOR * share) / (seen.all + PRIOR);
-        running.max(share).clamp(EDGE, 1.0 - EDGE)
-    }
-
-    /// Whether a bad answer of this user counts.
-    pub fn may_speak(&self, sample: Sample) -> bool {
-        self.voices.may_speak(sample.user)
-    }
-}
-
-impl Part {
-    fn add(&mut self, side: Side) {
-        const FADE: f64 = 1.0 - 1.0 / MEMORY;
-        self.candidate = self.candidate * FADE + f64::from(u8::from(side == Side::Candidate));
-        self.all = self.all * FADE + 1.0;
     }
 }
 
