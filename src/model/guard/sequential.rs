@@ -197,9 +197,9 @@ mod tests {
         test.compare(Side::Candidate, sample(1), true, CROWD);
         let once = test.wealth.ln();
         // Two others have spoken twice, so that the first may again.
-        [2, 3, 4, 5].map(|user| {
-            test.compare(Side::Candidate, sample(user), true, Crowd { all: 4, ..CROWD })
-        });
+        for user in 2..=5 {
+            test.compare(Side::Candidate, sample(user), true, Crowd { all: 4, ..CROWD });
+        }
         let many = test.wealth.ln();
         test.compare(Side::Candidate, sample(1), true, CROWD);
         assert!(test.may_speak(sample(9)) && many > once);

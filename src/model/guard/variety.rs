@@ -83,7 +83,7 @@ mod tests {
         };
         for _ in 0..50_000 {
             let user = (next() % 200) as u32;
-            let part = if user % every == 0 { unusual } else { usual };
+            let part = if user.is_multiple_of(every) { unusual } else { usual };
             variety.add(UserHash(user), (next() as f64) < part * (1u64 << 53) as f64);
         }
         variety.coefficient()
