@@ -18,6 +18,7 @@
 //! | [`notify`] | tells receivers of events, each from a thread of its own |
 //! | [`page`] | what lbd answers in its own name |
 //! | [`api`] | the admin API as one table, and what goes over the wire |
+//! | [`tls`] | certificates: read, held for each listener, chosen at each handshake |
 //! | [`report`] | pure: a rollout's record → JSON, Markdown or one HTML file with plots |
 //! | [`cli`] | `lbctl`: grammar → request; reply → text or JSON |
 //!
@@ -57,4 +58,5 @@ pub mod page;
 pub mod proxy;
 pub mod report;
 pub mod tally;
+pub mod tls;
 pub mod view;

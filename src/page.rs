@@ -95,6 +95,8 @@ impl Page {
 /// Title and sentence for a status that lbd answers in its own name.
 pub const fn words(status: u16) -> (&'static str, &'static str) {
     match status {
+        301 => ("Moved Permanently", "This address is elsewhere now."),
+        308 => ("Permanent Redirect", "This address is elsewhere now."),
         400 => ("Bad Request", "The request was malformed."),
         404 => ("Not Found", "There is nothing at this address."),
         408 => ("Request Timeout", "The request took too long to arrive."),

@@ -20,11 +20,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use crate::{
-    model::{
-        Millis, Snapshot,
-        settings::{Listener, Runtime},
-        units::ListenerName,
-    },
+    model::{Millis, Snapshot, listener::Listener, settings::Runtime, units::ListenerName},
     observe::access_log::Sink,
     page::Page,
     tally::{EndpointTally, GuardTally, PoolTally},

@@ -1,6 +1,7 @@
 //! The admin API as one table: what the server dispatches on, the OpenAPI document lists, and the
 //! client calls.
 
+pub mod certificate;
 mod openapi;
 mod operation;
 pub mod release;

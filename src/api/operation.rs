@@ -90,6 +90,10 @@ pub enum Op {
     DiffConfig,
     /// Load the config file again.
     ReloadConfig,
+    /// The listeners' certificates.
+    ListCertificates,
+    /// Load the certificates' files again.
+    ReloadCertificates,
     /// This document.
     OpenApi,
     /// Which release this is.
@@ -176,6 +180,8 @@ impl Op {
         Self::ShowConfig,
         Self::DiffConfig,
         Self::ReloadConfig,
+        Self::ListCertificates,
+        Self::ReloadCertificates,
         Self::OpenApi,
         Self::Version,
         Self::Metrics,

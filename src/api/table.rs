@@ -3,6 +3,7 @@
 use schemars::{JsonSchema, SchemaGenerator};
 
 use super::{
+    certificate::CertificateList,
     operation::{Op, Param, Reply, Role, SchemaOf, Spec},
     release::{
         CheckBody, CheckReport, GuardBody, GuardList, NoBody, NotifyTest, PauseBody, PlanOutlook,
@@ -208,6 +209,17 @@ impl Op {
                     "load the config file again, all or nothing",
                 )
             },
+            Self::ListCertificates => get::<CertificateList>(
+                "/v1/certificates",
+                Viewer,
+                "the listeners' certificates",
+                &[],
+            ),
+            Self::ReloadCertificates => change::<NoBody>(
+                "POST",
+                "/v1/certificates/reload",
+                "load the certificates' files again, all or nothing",
+            ),
             Self::OpenApi => text("/v1/openapi.json", Viewer, "this document", "application/json"),
             Self::Version => get::<Version>("/v1/version", Viewer, "which release this is", &[]),
             Self::Metrics => {

@@ -19,6 +19,7 @@ use lbd::{
     },
     model::{Actor, Settings, Severity, State},
     observe::access_log::Writer,
+    tls::{self, Holders},
 };
 use sd_notify::NotifyState;
 use tokio::{
@@ -92,10 +93,14 @@ fn run(flags: &Flags, loaded: Loaded) -> anyhow::Result<()> {
 }
 
 async fn serve(flags: &Flags, loaded: Loaded) -> anyhow::Result<()> {
+    let content = Content::of(&loaded);
     let settings = Arc::new(loaded.settings);
     raise_descriptor_limit();
     let socket = AdminSocket::open(&settings.admin)?;
-    let mut listeners = open_listeners(&settings)?;
+    tls::install_provider();
+    let mut holders = Holders::default();
+    report(holders.update(&settings.listener));
+    let mut listeners = open_listeners(&settings, &mut holders)?;
     let http = match settings.admin.http {
         Some(address) => {
             Some(open_http(address).await.with_context(|| format!("admin.http {address}"))?)
@@ -103,8 +108,7 @@ async fn serve(flags: &Flags, loaded: Loaded) -> anyhow::Result<()> {
         None => None,
     };
     let failures = Arc::new(Notify::new());
-    let content = (loaded.text, settings.maintenance.template.clone());
-    let control = take_over(flags, &settings, content, &listeners, failures.clone())?;
+    let control = take_over(flags, &settings, content, &listeners, holders, failures.clone())?;
     // Whether the disk answers or not: serving comes first.
     let _ = tokio::join!(control::resolve_now(&control), control::settle(&control, AT_START));
 
@@ -124,15 +128,20 @@ async fn serve(flags: &Flags, loaded: Loaded) -> anyhow::Result<()> {
         spawn_local(serve_http(http, control.clone()));
     }
     for bound in &listeners {
-        tracing::info!("listener {} on {}", bound.name, bound.address);
+        tracing::info!("listener {} on {}", bound.entrance.name, bound.address);
     }
     announce(&[NotifyState::Ready]);
     wait_and_drain(&control, workers, signals, stop).await
 }
 
-fn open_listeners(settings: &Settings) -> anyhow::Result<Vec<Bound>> {
+/// What the config check should have found.
+fn report(problems: Vec<String>) {
+    problems.iter().for_each(|problem| tracing::error!("{problem}"));
+}
+
+fn open_listeners(settings: &Settings, holders: &mut Holders) -> anyhow::Result<Vec<Bound>> {
     let open = |(name, listener)| {
-        bind(name, listener, settings.runtime.workers).map_err(|error| {
+        bind(name, listener, holders.of(name), settings.runtime.workers).map_err(|error| {
             let hint = match error.kind() {
                 std::io::ErrorKind::AddrInUse => {
                     "stop what listens there (`ss -ltnp` shows it), or change"
@@ -154,6 +163,7 @@ fn take_over(
     settings: &Arc<Settings>,
     content: Content,
     listeners: &[Bound],
+    holders: Holders,
     failures: Arc<Notify>,
 ) -> anyhow::Result<Shared> {
     let folder = &settings.admin.state_dir;
@@ -171,9 +181,9 @@ fn take_over(
     }
     let kept: Option<State> = store.load()?;
     let listening = |bound: &Bound| Listening {
-        name: bound.name.clone(),
+        name: bound.entrance.name.clone(),
         address: bound.address,
-        tally: bound.tally.clone(),
+        tally: bound.entrance.tally.clone(),
     };
     let place = Place {
         config: std::path::absolute(&flags.config)?,
@@ -187,7 +197,7 @@ fn take_over(
     let (journal, file) = journal::open(folder).with_context(hint)?;
     let disk = Disk::start(Box::new(store), file)?;
     let logs = Writer::start()?;
-    let control = Control::new(settings.clone(), kept, disk, journal, logs, place);
+    let control = Control::new(settings.clone(), kept, disk, journal, logs, holders, place);
     Ok(Rc::new(RefCell::new(control)))
 }
 

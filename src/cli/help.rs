@@ -8,7 +8,7 @@ use super::{exit::Exit, grammar::Cli};
 const GROUPS: &[(&str, &[&str])] = &[
     ("Look", &["status", "explain", "events"]),
     ("Release", &["rollout", "weight", "switch", "rollback", "check", "guard", "cohort"]),
-    ("Operate", &["maintenance", "pause", "resume", "endpoint", "notify", "config"]),
+    ("Operate", &["maintenance", "pause", "resume", "endpoint", "notify", "cert", "config"]),
     ("lbctl itself", &["version", "completion", "man", "help"]),
 ];
 

@@ -8,6 +8,7 @@
 //! - `out`, `table`, `moment` and `numbers` are how lines look, `judged` is how the guard is quoted.
 
 mod call;
+mod cert;
 mod change;
 mod check;
 mod client;
@@ -140,6 +141,7 @@ async fn dispatch(session: &mut Session<'_>, verb: Verb) -> Result<(), Trouble> 
         Verb::Cohort(verb) => cohort::run(session, verb).await,
         Verb::Explain(args) => explain::run(session, args).await,
         Verb::Events(args) => events::run(session, args).await,
+        Verb::Cert(verb) => cert::run(session, verb).await,
         Verb::Config(verb) => config::run(session, verb).await,
         Verb::Version => version::run(session).await,
         Verb::Completion { shell } => session.out.raw(&complete::script(shell)?),

@@ -4,7 +4,7 @@
 //! key by key. Nothing stops at the first mistake: one run shows all of them, each with its line,
 //! its key, what is wrong and what to write instead. What comes out needs no further check.
 //!
-//! - [`check()`] is the reader itself; it touches nothing but the page template it is told to read.
+//! - [`check()`] is the reader itself; it touches nothing but the files that the text names.
 //! - [`load`] reads a file from disk.
 //! - [`needs_restart`] names the changes that a reload cannot make.
 //!
@@ -33,10 +33,12 @@ mod problem;
 mod reader;
 mod rollout;
 mod service;
+mod tls;
 mod values;
 
 pub use diff::needs_restart;
 pub use problem::{Problem, Problems};
+pub use tls::reread;
 
 /// The name that problems carry where the text did not come from a file.
 const FILE_NAME: &str = "lbd.toml";
@@ -61,7 +63,8 @@ impl std::fmt::Debug for Loaded {
 
 /// Reads the config `text`.
 ///
-/// `read` reads the maintenance page, and is given the path as it stands in the text.
+/// `read` reads the files that the text names (the maintenance page, certificates), and is given
+/// their paths as they stand there.
 ///
 /// # Errors
 ///
@@ -78,7 +81,7 @@ pub fn check(
     report.close(FILE_NAME, settings)
 }
 
-/// Reads the config file at `path`. A relative path of the maintenance page starts at its folder.
+/// Reads the config file at `path`. Relative paths in it start at its folder.
 ///
 /// # Errors
 ///
@@ -123,7 +126,7 @@ fn settings(
     let guard = guard::guard(root.section("guard"), &Terms::default());
     let rollout = rollout::plans(root.section("rollout"));
     let notify = notify::receivers(&mut root);
-    let listener = listener::listeners(root.section("listener"), admin.http);
+    let listener = listener::listeners(root.section("listener"), admin.http, read);
     let service = service::services(root.section("service"), &guard);
     root.finish();
     let (listener, service) = (listener?, service?);

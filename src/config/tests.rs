@@ -2,6 +2,7 @@ use std::{
     collections::BTreeSet,
     io::{Error, ErrorKind, Write as _},
     path::Path,
+    sync::LazyLock,
 };
 
 use proptest::prelude::*;
@@ -16,8 +17,17 @@ fn no_files(_: &Path) -> std::io::Result<String> {
     Err(Error::from(ErrorKind::NotFound))
 }
 
-fn a_page(_: &Path) -> std::io::Result<String> {
-    Ok("<h1>{{ message }}</h1>".to_owned())
+/// What the full file names: a page, a certificate and its key.
+fn every_file(path: &Path) -> std::io::Result<String> {
+    static MADE: LazyLock<(String, String)> = LazyLock::new(|| {
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    });
+    Ok(match path.file_name().and_then(|name| name.to_str()) {
+        Some("key.pem") => MADE.1.clone(),
+        Some("fullchain.pem" | "clients.pem") => MADE.0.clone(),
+        _ => "<h1>{{ message }}</h1>".to_owned(),
+    })
 }
 
 fn good(text: &str) -> Settings {
@@ -96,7 +106,8 @@ fn the_full_file_shows_the_defaults() {
 /// The same of sections that stand behind a `#`, each given without the keys that have a default.
 #[test]
 fn what_is_optional_shows_its_defaults() {
-    let web = |text: &str| check(text, &a_page).unwrap().service.values().nth(1).cloned().unwrap();
+    let web =
+        |text: &str| check(text, &every_file).unwrap().service.values().nth(1).cloned().unwrap();
     let without = |key: &str| {
         let text = every_key();
         let begins = format!("{key} = ");
@@ -106,7 +117,7 @@ fn what_is_optional_shows_its_defaults() {
     assert_eq!(web(&without("method")).check, web(&every_key()).check);
     assert_eq!(web(&without("expect")).check, web(&every_key()).check);
     assert_eq!(web(&every_key()).check.len(), 1);
-    let notify = |text: &str| check(text, &a_page).unwrap().notify;
+    let notify = |text: &str| check(text, &every_file).unwrap().notify;
     let shown = notify(&every_key());
     assert_eq!(notify(&without("severity"))[0], shown[0]);
     assert_eq!(shown.len(), 4);
@@ -125,7 +136,7 @@ fn the_full_file_shows_every_key() {
         let header = line.starts_with('[');
         probe = format!("{probe}{line}\n{}", if header { "zzzzzzzz = 1\n" } else { "" });
     }
-    let problems = check(&format!("zzzzzzzz = 1\n{probe}"), &a_page).unwrap_err();
+    let problems = check(&format!("zzzzzzzz = 1\n{probe}"), &every_file).unwrap_err();
     let mut known = BTreeSet::new();
     for problem in &problems.list {
         let keys = problem.message.strip_prefix("unknown key; known here: ");
@@ -193,12 +204,12 @@ fn settings_print_as_a_config_file() {
 /// The secrets are put back in place of the stars, in the order in which they are printed.
 #[test]
 fn everything_prints_as_a_config_file() {
-    let settings = check(&every_key(), &a_page).unwrap();
+    let settings = check(&every_key(), &every_file).unwrap();
     let mut printed = toml::to_string(&settings).unwrap();
     let stars = printed.matches("***").count();
     let slack = "https://hooks.slack.com/services/change-me";
     printed = printed.replacen("***", slack, 1).replace("***", "change-me-please");
-    assert_eq!(check(&printed, &a_page).unwrap(), settings, "{printed}");
+    assert_eq!(check(&printed, &every_file).unwrap(), settings, "{printed}");
     assert_eq!(stars, 6);
 }
 
@@ -510,5 +521,35 @@ proptest! {
                 prop_assert!(problems.to_string().lines().count() == problems.list.len() + 1);
             }
         }
+    }
+}
+
+#[test]
+fn tls_names_everything_that_is_wrong_with_it() {
+    let listener = |lines: &str| {
+        format!(
+            "[listener.a]\naddress = '0.0.0.0:443'\n{lines}\n[service.app.pool.blue]\nendpoints = []\n"
+        )
+    };
+    let problems = |lines: &str| match check(&listener(lines), &every_file) {
+        Ok(_) => String::new(),
+        Err(problems) => problems.to_string(),
+    };
+    let pair = "{ cert = 'fullchain.pem', key = 'key.pem' }";
+    assert_eq!(problems(&format!("tls = {{ certificates = [{pair}], min_version = '1.3' }}")), "");
+    for (lines, why) in [
+        ("tls = {}", "certificates"),
+        ("tls = { certificates = [] }", "is empty"),
+        ("tls = { certificates = [{ cert = 'page', key = 'key.pem' }] }", "holds no certificate"),
+        ("tls = { certificates = [{ cert = 'fullchain.pem', key = 'page' }] }", "no private key"),
+        ("tls = { certificates = [{ cert = 'fullchain.pem' }] }", "key"),
+        (&format!("tls = {{ certificates = [{pair}], min_version = '1.1' }}"), "min_version"),
+        (&format!("tls = {{ certificates = [{pair}], client_ca = 'page' }}"), "client_ca"),
+        (&format!("redirect_to_https = true\ntls = {{ certificates = [{pair}] }}"), "in a circle"),
+        ("hsts = '1d'", "hsts but no tls"),
+        ("proxy_protocol = true", "trusted_proxies"),
+    ] {
+        let said = problems(lines);
+        assert!(said.contains(why), "{lines}: {said}");
     }
 }

@@ -101,6 +101,8 @@ pub fn command(
         | Op::ShowConfig
         | Op::DiffConfig
         | Op::ReloadConfig
+        | Op::ListCertificates
+        | Op::ReloadCertificates
         | Op::OpenApi
         | Op::Version
         | Op::Metrics

@@ -1,6 +1,11 @@
 //! The config file while lbd runs: reload, diff, show, and the watcher.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     task::{spawn_blocking, spawn_local},
@@ -9,15 +14,17 @@ use tokio::{
 
 use super::{
     Control, Rehearse, Shared,
+    certificates::{refuse_expired, reread},
+    clock,
     commit::{self, Ask},
     disk::SILENT,
     terms::Terms,
 };
 use crate::{
     api::types::{ConfigDiff, ConfigShown, Difference, Reloaded},
-    config,
+    config::{self, Loaded},
     model::{
-        Actor, Input, Refusal, ServiceName, Settings, Severity,
+        Actor, Changed, Input, Refusal, ServiceName, Settings, Severity,
         command::{Reload, Runtime},
         diff::listed,
         state::ServiceState,
@@ -62,12 +69,48 @@ async fn take_over(control: &Shared, terms: Terms, runtime: Runtime) -> Result<R
     let reloading = control.borrow().reloading.clone();
     let _turn = timeout_at(deadline, reloading.lock()).await.map_err(|_| commit::silent())?;
     let settings = load(control, deadline).await?;
-    let Terms { actor, reason, if_revision, rehearse } = terms;
+    refuse_expired(&control.borrow().model.settings, &settings, clock::now())?;
     // Against what the process started with: that is what it still runs on.
     let needs_restart = config::needs_restart(&control.borrow().place.started_with, &settings);
+    let changed = adopt(control, settings, terms, runtime, deadline).await?;
+    Ok(Reloaded { changed, needs_restart })
+}
+
+async fn adopt(
+    control: &Shared,
+    settings: Settings,
+    terms: Terms,
+    runtime: Runtime,
+    deadline: Instant,
+) -> Result<Changed, Refusal> {
+    let Terms { actor, reason, if_revision, rehearse } = terms;
     let reload = Reload { settings: Arc::new(settings), actor, reason, runtime };
     let ask = Ask { input: Input::Reloaded(reload), if_revision, rehearse, deadline };
-    Ok(Reloaded { changed: commit::change(control, ask).await?, needs_restart })
+    commit::change(control, ask).await
+}
+
+/// Loads the certificates' files again, and nothing else.
+///
+/// # Errors
+///
+/// [`Refusal::BadConfig`] with everything that is wrong; those that were in force still are.
+pub async fn reload_certificates(control: &Shared, terms: Terms) -> Result<Changed, Refusal> {
+    let deadline = commit::deadline();
+    let reloading = control.borrow().reloading.clone();
+    let _turn = timeout_at(deadline, reloading.lock()).await.map_err(|_| commit::silent())?;
+    let (old, config) = {
+        let control = control.borrow();
+        (control.model.settings.clone(), control.place.config.clone())
+    };
+    let reading = spawn_blocking({
+        let old = old.clone();
+        move || reread(&old, &config)
+    });
+    let read = timeout_at(deadline, reading).await;
+    let read = read.map_err(|_| Refusal::BadConfig(SILENT.into()))?;
+    let settings = read.map_err(|error| Refusal::BadConfig(error.to_string()))??;
+    refuse_expired(&old, &settings, clock::now())?;
+    adopt(control, settings, terms, Runtime::Kept, deadline).await
 }
 
 impl Control {
@@ -160,17 +203,30 @@ pub async fn watch(control: Shared) {
     }
 }
 
-/// The file's text, and that of the maintenance page.
-pub type Content = (String, Option<Arc<str>>);
+/// What the config consists of: the file's text, and the content of the files that it names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Content {
+    text: String,
+    files: Vec<Option<Arc<str>>>,
+}
 
-/// Reads both, beside control: their disk may hang.
+impl Content {
+    /// As it was loaded.
+    pub fn of(loaded: &Loaded) -> Self {
+        let files = loaded.settings.files().into_iter().map(|(_, text)| Some(text)).collect();
+        Self { text: loaded.text.clone(), files }
+    }
+}
+
+/// Reads it, beside control: its disk may hang.
 async fn read(control: &Shared, path: &Path) -> Option<Content> {
-    let page = control.borrow().model.settings.maintenance.page.clone();
-    let page = page.map(|page| path.parent().unwrap_or(Path::new("/")).join(page));
+    let files = control.borrow().model.settings.files();
     let path = path.to_owned();
     let reading = spawn_blocking(move || {
-        let page = page.and_then(|page| fs::read_to_string(page).ok()).map(Arc::from);
-        Some((fs::read_to_string(path).ok()?, page))
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let content = |(file, _): (PathBuf, _)| fs::read_to_string(folder.join(file)).ok();
+        let files = files.into_iter().map(|file| content(file).map(Arc::from)).collect();
+        Some(Content { text: fs::read_to_string(&path).ok()?, files })
     });
     reading.await.ok()?
 }

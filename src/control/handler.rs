@@ -23,6 +23,7 @@ use super::{
 use crate::{
     api::{
         self, Op, Role,
+        release::NoBody,
         types::{
             CohortList, EndpointList, EventList, ExplainBody, PoolEndpoints, ReloadBody, SplitBody,
             Version,
@@ -190,6 +191,11 @@ async fn answer(
             let ReloadBody { reset_runtime } = parse(&body)?;
             let runtime = if reset_runtime { Runtime::Reset } else { Runtime::Kept };
             Ok(ok(&configs::reload(control, terms, runtime).await?))
+        }
+        Op::ListCertificates => Ok(ok(&control.borrow().certificates(clock::now()))),
+        Op::ReloadCertificates => {
+            parse::<NoBody>(&body)?;
+            Ok(ok(&configs::reload_certificates(control, terms).await?))
         }
         Op::OpenApi => Ok(ok(&api::document())),
         Op::Version => Ok(ok(&Version { version: env!("CARGO_PKG_VERSION").into() })),

@@ -6,7 +6,7 @@ use crate::{
     tally::PoolTally,
 };
 
-use super::{Control, status::Secrets};
+use super::{Control, clock, status::Secrets};
 
 /// The pool of what lbd answered itself, and the service where none was found. No name can be this.
 const NONE: &str = "-";
@@ -28,6 +28,10 @@ impl Control {
         for listener in &self.place.listeners {
             let open = listener.tally.in_flight() as f64;
             out.add(Metric::Connections, &[("listener", listener.name.as_str())], open);
+        }
+        for one in self.certificates(clock::now()).certificates {
+            let labels = [("listener", one.listener.as_str()), ("file", one.cert.as_str())];
+            out.add(Metric::CertificateExpiry, &labels, (one.not_after.0 / 1000) as f64);
         }
         out.add(Metric::ConfigReloads, &[("result", "done")], self.reloads().done as f64);
         out.add(Metric::ConfigReloads, &[("result", "refused")], self.reloads().refused as f64);

@@ -8,6 +8,7 @@
 //! the config file's watcher and the timer.
 
 pub mod access;
+mod certificates;
 pub mod clock;
 pub mod commands;
 pub mod commit;
@@ -55,6 +56,7 @@ use crate::{
     notify::Notifiers,
     observe::access_log::Writer,
     tally::{EndpointTally, ListenerTally, Tallies},
+    tls::Holders,
     view::Published,
 };
 use disk::Disk;
@@ -82,6 +84,9 @@ pub struct Control {
     recorder: Recorder,
     records: Records,
     notifiers: Notifiers,
+    /// What the listeners' handshakes are made with.
+    handshakes: Holders,
+    told_of_certificates: certificates::Told,
     /// Rollbacks since the process started, by service and cause.
     rollbacks: BTreeMap<(ServiceName, String), u64>,
     place: Place,
@@ -144,6 +149,7 @@ impl Control {
         disk: Disk,
         journal: Journal,
         logs: Writer,
+        handshakes: Holders,
         place: Place,
     ) -> Self {
         let mut model = Model::new(settings, kept.clone());
@@ -167,6 +173,8 @@ impl Control {
             recorder: Recorder::default(),
             records,
             notifiers,
+            handshakes,
+            told_of_certificates: certificates::Told::default(),
             rollbacks: BTreeMap::new(),
             place,
             looks: BTreeMap::new(),
@@ -294,6 +302,7 @@ impl Control {
         let now = clock::now();
         self.windows.read(now, &self.tallies);
         self.update_record(now);
+        self.look_at_certificates(now);
         self.records.write();
         self.disk.look_after(&self.model.state);
     }
@@ -308,6 +317,10 @@ impl Control {
         looks.retain(|key, _| model.endpoint(key).is_some());
         self.update_record(clock::now());
         self.notifiers.update(&self.model.settings.notify);
+        for problem in self.handshakes.update(&self.model.settings.listener) {
+            // The config check has read the same certificates.
+            tracing::error!("{problem}");
+        }
         self.changes.send_modify(|n| *n += 1);
     }
 

@@ -9,7 +9,10 @@ use pingora_core::{
 };
 use pingora_proxy::HttpProxy;
 
-use super::io::{EdgeIo, NoRequest};
+use super::{
+    http2,
+    io::{EdgeIo, Next, NoRequest},
+};
 use crate::{page::raw_refusal, proxy::full::Full};
 
 /// How long a stopping process waits for the first request of a connection that was just made: its
@@ -21,9 +24,13 @@ pub async fn serve(
     io: EdgeIo,
     full: &Arc<HttpProxy<Full>>,
     stop: ShutdownWatch,
-    refused: impl Fn(u16),
+    refused: Arc<dyn Fn(u16) + Send + Sync>,
 ) {
     let mut io = Box::new(io);
+    if io.is_http2() {
+        io.pass_everything();
+        return http2::serve(io, full, stop, refused).await;
+    }
     let mut grace = FIRST_REQUEST;
     loop {
         tokio::select! {
@@ -33,7 +40,8 @@ pub async fn serve(
             () = stopped(stop.clone(), grace) => return,
         }
         match io.next_request().await {
-            Ok(()) => {}
+            Ok(Next::Request) => {}
+            Ok(Next::Http2) => return http2::serve(io, full, stop, refused).await,
             Err(NoRequest::Gone) => return,
             Err(NoRequest::Refused(fault)) => {
                 refused(fault.status);

@@ -13,7 +13,6 @@
 use std::{
     fmt,
     io::{self, IoSlice},
-    os::fd::AsRawFd,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -27,13 +26,13 @@ use pingora_core::protocols::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
     time::{Instant, Sleep, sleep_until, timeout_at},
 };
 
 use super::{
     chunks::Chunks,
     head::{Fault, Framing, Inspected, inspect},
+    socket::Socket,
 };
 use crate::{model::Millis, proxy::client::Client};
 
@@ -44,12 +43,14 @@ const AHEAD_MAX: usize = 64 * 1024;
 /// How much is gathered before it is written.
 const GATHER_MAX: usize = 16 * 1024;
 
+/// How HTTP/2 begins where nothing was agreed before (RFC 9113, section 3.4).
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// How long a client that still sends is listened to after the answer.
 const LINGER: Millis = Millis::from_secs(5);
 
 /// A client connection's bytes.
 pub struct EdgeIo {
-    tcp: TcpStream,
+    socket: Socket,
     client: Arc<Client>,
     input: BytesMut,
     output: BytesMut,
@@ -74,6 +75,15 @@ enum Rest {
     Everything,
 }
 
+/// What came first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Next {
+    /// A request.
+    Request,
+    /// The beginning of HTTP/2, which the client knows to be spoken here.
+    Http2,
+}
+
 /// What came in place of a request.
 #[derive(Debug)]
 pub enum NoRequest {
@@ -85,9 +95,9 @@ pub enum NoRequest {
 
 impl EdgeIo {
     /// The transport of an accepted connection.
-    pub fn new(tcp: TcpStream, client: Arc<Client>) -> Self {
+    pub fn new(socket: Socket, client: Arc<Client>) -> Self {
         Self {
-            tcp,
+            socket,
             client,
             input: BytesMut::new(),
             output: BytesMut::new(),
@@ -124,7 +134,7 @@ impl EdgeIo {
         self.input = BytesMut::new();
         self.output = BytesMut::new();
         let limit = Instant::now() + self.client.listener.timeouts.keepalive.duration();
-        match timeout_at(limit, self.tcp.readable()).await {
+        match timeout_at(limit, self.socket.readable()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(NoRequest::Gone),
         }
@@ -135,10 +145,14 @@ impl EdgeIo {
     /// # Errors
     ///
     /// [`NoRequest`]: there is no request to serve, and the connection must be closed.
-    pub async fn next_request(&mut self) -> Result<(), NoRequest> {
+    pub async fn next_request(&mut self) -> Result<Next, NoRequest> {
         let limit = Instant::now() + self.client.listener.timeouts.header.duration();
         loop {
             self.skip_empty_line();
+            if self.client.listener.http2 && self.input.starts_with(HTTP2) {
+                self.pass_everything();
+                return Ok(Next::Http2);
+            }
             match inspect(&self.input, self.client.listener.max_header_bytes) {
                 Inspected::Whole { length, body } => {
                     self.head = length;
@@ -147,13 +161,13 @@ impl EdgeIo {
                         Framing::Chunked => Rest::Chunked(Chunks::default()),
                         Framing::Upgrade => Rest::Everything,
                     };
-                    return Ok(());
+                    return Ok(Next::Request);
                 }
                 Inspected::Refused(fault) => return Err(NoRequest::Refused(fault)),
                 Inspected::Partial => {}
             }
             self.input.reserve(READ);
-            match timeout_at(limit, self.tcp.read_buf(&mut self.input)).await {
+            match timeout_at(limit, self.socket.read_buf(&mut self.input)).await {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0) | Err(_)) => return Err(NoRequest::Gone),
                 Err(_) if self.input.is_empty() => return Err(NoRequest::Gone),
@@ -163,6 +177,16 @@ impl EdgeIo {
                 }
             }
         }
+    }
+
+    /// Hands everything out as it comes: what follows is not HTTP/1.
+    pub fn pass_everything(&mut self) {
+        (self.head, self.rest) = (0, Rest::Everything);
+    }
+
+    /// Whether the client and this side agreed on HTTP/2 already.
+    pub fn is_http2(&self) -> bool {
+        self.socket.is_http2()
     }
 
     /// RFC 9112, section 2.2: an empty line before a request is ignored.
@@ -189,7 +213,7 @@ impl EdgeIo {
             return Poll::Ready(Ok(false));
         }
         self.input.reserve(READ);
-        let read = std::pin::pin!(self.tcp.read_buf(&mut self.input));
+        let read = std::pin::pin!(self.socket.read_buf(&mut self.input));
         match std::future::Future::poll(read, cx) {
             Poll::Ready(read) => {
                 self.ended = read? == 0;
@@ -243,12 +267,9 @@ impl EdgeIo {
     /// Besides the socket's own: `TimedOut` if the client takes nothing for the listener's `write`.
     fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let parts = [IoSlice::new(&self.output), IoSlice::new(data)];
-        let Poll::Ready(written) = Pin::new(&mut self.tcp).poll_write_vectored(cx, &parts) else {
-            let patience = self.client.listener.timeouts.write.duration();
-            let limit = *self.stalled.get_or_insert_with(|| Instant::now() + patience);
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(limit)));
-            ready!(wait_until(timer, limit, cx));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        let Poll::Ready(written) = Pin::new(&mut self.socket).poll_write_vectored(cx, &parts)
+        else {
+            return self.poll_stalled(cx);
         };
         let written = written?;
         if written == 0 {
@@ -259,6 +280,15 @@ impl EdgeIo {
         let of_output = written.min(self.output.len());
         self.output.advance(of_output);
         Poll::Ready(Ok(written - of_output))
+    }
+
+    /// The client takes nothing: waits until it must have.
+    fn poll_stalled<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let patience = self.client.listener.timeouts.write.duration();
+        let limit = *self.stalled.get_or_insert_with(|| Instant::now() + patience);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(limit)));
+        ready!(wait_until(timer, limit, cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// How many bytes of the input may be handed out now.
@@ -335,7 +365,14 @@ impl AsyncWrite for EdgeIo {
         while !io.output.is_empty() {
             ready!(io.poll_send(cx, &[]))?;
         }
-        Poll::Ready(Ok(()))
+        // TLS may still hold what it has sealed.
+        match Pin::new(&mut io.socket).poll_flush(cx) {
+            Poll::Ready(flushed) => {
+                io.stalled = None;
+                Poll::Ready(flushed)
+            }
+            Poll::Pending => io.poll_stalled(cx),
+        }
     }
 
     /// Closes the writing side. If the client still sends, what it sends is dropped for a short while:
@@ -344,7 +381,7 @@ impl AsyncWrite for EdgeIo {
         ready!(self.as_mut().poll_flush(cx))?;
         let io = self.get_mut();
         if !io.lingering {
-            ready!(Pin::new(&mut io.tcp).poll_shutdown(cx))?;
+            ready!(Pin::new(&mut io.socket).poll_shutdown(cx))?;
             if io.is_complete() {
                 return Poll::Ready(Ok(()));
             }
@@ -380,7 +417,7 @@ impl Drop for EdgeIo {
     fn drop(&mut self) {
         // A response that broke off: the client gets what there was of it.
         if !self.output.is_empty() {
-            let _ = self.tcp.try_write(&self.output);
+            self.socket.write_last(&self.output);
         }
     }
 }
@@ -401,7 +438,7 @@ impl Shutdown for EdgeIo {
 
 impl UniqueID for EdgeIo {
     fn id(&self) -> i32 {
-        self.tcp.as_raw_fd()
+        self.socket.id()
     }
 }
 

@@ -8,9 +8,11 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::clients::Clients;
 use crate::{
-    model::{settings::Listener, units::ListenerName},
+    model::{listener::Listener, units::ListenerName},
     tally::ListenerTally,
+    tls::Holder,
 };
 
 /// How many connections may wait to be accepted, for each worker.
@@ -19,16 +21,27 @@ const BACKLOG: i32 = 4096;
 /// A listener with a socket for each worker.
 #[derive(Debug)]
 pub struct Bound {
-    /// Its name.
-    pub name: ListenerName,
+    /// What its sockets share.
+    pub entrance: Arc<Entrance>,
     /// Where it listens; a port 0 of the config has become a real one.
     pub address: SocketAddr,
-    /// Its settings at start; those in force are in the view.
-    pub settings: Arc<Listener>,
     /// Its sockets, by worker.
     pub sockets: Vec<TcpListener>,
+}
+
+/// What the sockets of a listener share.
+#[derive(Debug)]
+pub struct Entrance {
+    /// The listener's name.
+    pub name: ListenerName,
+    /// Its settings at start; those in force are in the view.
+    pub settings: Arc<Listener>,
     /// Its connections.
     pub tally: Arc<ListenerTally>,
+    /// What its TLS handshakes are made with, if it has any.
+    pub tls: Arc<Holder>,
+    /// How many connections each client has.
+    pub clients: Arc<Clients>,
 }
 
 /// Binds a listener for so many workers.
@@ -37,7 +50,12 @@ pub struct Bound {
 ///
 /// If the address cannot be had, in particular if another process listens there: sockets of several
 /// workers share a port, so without a check of our own another lbd would silently share it too.
-pub fn bind(name: &ListenerName, settings: &Arc<Listener>, workers: usize) -> io::Result<Bound> {
+pub fn bind(
+    name: &ListenerName,
+    settings: &Arc<Listener>,
+    tls: Arc<Holder>,
+    workers: usize,
+) -> io::Result<Bound> {
     if settings.address.port() != 0 {
         drop(open(settings.address, Sharing::Alone)?);
     }
@@ -47,13 +65,14 @@ pub fn bind(name: &ListenerName, settings: &Arc<Listener>, workers: usize) -> io
     for _ in 1..workers {
         sockets.push(open(address, Sharing::WithOtherWorkers)?);
     }
-    Ok(Bound {
+    let entrance = Arc::new(Entrance {
         name: name.clone(),
-        address,
         settings: settings.clone(),
-        sockets,
         tally: Arc::new(ListenerTally::new(workers)),
-    })
+        tls,
+        clients: Arc::default(),
+    });
+    Ok(Bound { entrance, address, sockets })
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -81,25 +100,19 @@ fn open(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Millis, settings::ListenerTimeouts};
 
     fn settings(address: SocketAddr) -> Arc<Listener> {
-        let span = Millis(1000);
-        Arc::new(Listener {
-            address,
-            trusted_proxies: Vec::new(),
-            max_header_bytes: 1024,
-            timeouts: ListenerTimeouts { header: span, keepalive: span, body: span, write: span },
-        })
+        Arc::new(Listener::at(address))
     }
 
     #[test]
     fn workers_share_a_port_but_nobody_else_does() {
         let name = "http".parse().unwrap();
-        let bound = bind(&name, &settings("127.0.0.1:0".parse().unwrap()), 3).unwrap();
+        let tls = Arc::<Holder>::default;
+        let bound = bind(&name, &settings("127.0.0.1:0".parse().unwrap()), tls(), 3).unwrap();
         assert_eq!(bound.sockets.len(), 3);
         assert!(bound.sockets.iter().all(|s| s.local_addr().unwrap() == bound.address));
-        let error = bind(&name, &settings(bound.address), 1).unwrap_err();
+        let error = bind(&name, &settings(bound.address), tls(), 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

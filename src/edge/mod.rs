@@ -5,9 +5,14 @@
 //! published view, which they only read. A connection's loop ([`connection`]) judges each request's
 //! head before pingora sees it.
 
+mod admission;
 pub mod chunks;
+pub mod clients;
 mod connection;
 pub mod head;
+mod http2;
 mod io;
 pub mod listener;
+pub mod proxy_protocol;
+mod socket;
 pub mod worker;

@@ -20,11 +20,14 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{connection::serve, io::EdgeIo, listener::Bound};
+use super::{
+    admission::{Admitted, admit},
+    connection::serve,
+    listener::{Bound, Entrance},
+};
 use crate::{
-    model::{settings::Listener, units::ListenerName},
     observe::access_log::Buffers,
-    proxy::{client::Client, full::Full},
+    proxy::full::Full,
     tally::{Beat, ListenerTally, micros},
     view::{Published, Reader},
 };
@@ -81,8 +84,7 @@ pub fn start(listeners: &mut [Bound], common: &Common) -> io::Result<Vec<Worker>
                 .iter_mut()
                 .filter_map(|bound| {
                     let socket = bound.sockets.pop()?;
-                    let (name, tally) = (bound.name.clone(), bound.tally.clone());
-                    Some(Door { socket, name, settings: bound.settings.clone(), tally })
+                    Some(Door { socket, entrance: bound.entrance.clone() })
                 })
                 .collect();
             let (finish, done) = watch::channel(false);
@@ -101,9 +103,7 @@ pub fn start(listeners: &mut [Bound], common: &Common) -> io::Result<Vec<Worker>
 /// One worker's socket of a listener.
 struct Door<S = TcpListener> {
     socket: S,
-    name: ListenerName,
-    settings: Arc<Listener>,
-    tally: Arc<ListenerTally>,
+    entrance: Arc<Entrance>,
 }
 
 /// What one worker's tasks share.
@@ -138,9 +138,9 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
         left: Notify::new(),
     });
     let mut accepting = tokio::task::JoinSet::new();
-    for Door { socket, name, settings, tally } in doors {
+    for Door { socket, entrance } in doors {
         let socket = tokio::net::TcpListener::from_std(socket)?;
-        accepting.spawn(accept(shop.clone(), Door { socket, name, settings, tally }));
+        accepting.spawn(accept(shop.clone(), Door { socket, entrance }));
     }
     let flushing = tokio::spawn(keep_time(index, logs.clone(), common.beats.clone()));
     told(&mut common.stop.clone()).await;
@@ -196,10 +196,11 @@ async fn accept(shop: Arc<Shop>, door: Door<tokio::net::TcpListener>) {
             () = told(&mut stop) => break,
         };
         match accepted {
-            Ok((tcp, peer)) => shop.open(tcp, peer, &door),
+            Ok((tcp, peer)) => shop.open(tcp, peer, &door.entrance),
             Err(error) if is_client_fault(&error) => {}
             Err(error) => {
-                tracing::warn!("listener {} cannot accept: {error}; resting a moment", door.name);
+                let name = &door.entrance.name;
+                tracing::warn!("listener {name} cannot accept: {error}; resting a moment");
                 sleep(ACCEPT_REST).await;
             }
         }
@@ -216,7 +217,8 @@ async fn told(stop: &mut ShutdownWatch) {
 /// Closes a listening socket without losing anybody: first no new handshake begins, then those that
 /// are under way end, then who waits is let in. Closed at once, the kernel would reset them all.
 async fn close(shop: &Arc<Shop>, door: Door<tokio::net::TcpListener>) {
-    let Door { socket, name, settings, tally } = door;
+    let Door { socket, entrance } = door;
+    let name = &entrance.name;
     if let Err(error) = SockRef::from(&socket).attach_filter(&NO_NEW_HANDSHAKE) {
         tracing::debug!("listener {name} cannot turn newcomers away: {error}");
     }
@@ -224,9 +226,8 @@ async fn close(shop: &Arc<Shop>, door: Door<tokio::net::TcpListener>) {
     let Ok(socket) = socket.into_std() else { return };
     while let Ok((tcp, peer)) = socket.accept() {
         let tcp = tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp));
-        let (name, settings, tally) = (name.clone(), settings.clone(), tally.clone());
         if let Ok(tcp) = tcp {
-            shop.open(tcp, peer, &Door { socket: (), name, settings, tally });
+            shop.open(tcp, peer, &entrance);
         }
     }
 }
@@ -254,21 +255,29 @@ fn is_client_fault(error: &io::Error) -> bool {
 }
 
 impl Shop {
-    fn open<S>(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr, door: &Door<S>) {
+    fn open(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr, entrance: &Arc<Entrance>) {
         // Without it small answers would wait for acknowledgements; it fails only on dead sockets.
         let _ = tcp.set_nodelay(true);
         // So that a slow reader's progress is seen in small steps; without it only seldom.
         let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_MAX);
         // A listener that a reload took out of the config stays open until the restart it needs.
         let view = self.reader.current();
-        let settings = view.listeners.get(&door.name).unwrap_or(&door.settings).clone();
-        let client = Arc::new(Client::new(peer, settings, self.draining.clone()));
-        let presence = Presence::new(self.clone(), door.tally.clone());
-        let shop = self.clone();
+        let settings = view.listeners.get(&entrance.name).unwrap_or(&entrance.settings).clone();
+        let presence = Presence::new(self.clone(), entrance.tally.clone());
+        let (shop, entrance) = (self.clone(), entrance.clone());
         tokio::spawn(async move {
-            let refused = |status| shop.count_refused(status);
-            serve(EdgeIo::new(tcp, client), &shop.full, shop.stop.clone(), refused).await;
-            drop(presence);
+            let _presence = presence;
+            let admitted = admit(tcp, peer, settings, &entrance, shop.draining.clone()).await;
+            let Admitted { io, counted: _counted } = match admitted {
+                Ok(admitted) => admitted,
+                // One line for each would be a gift to attackers.
+                Err(error) => return tracing::debug!("{peer} is not let in: {error}"),
+            };
+            let refused = Arc::new({
+                let shop = shop.clone();
+                move |status| shop.count_refused(status)
+            });
+            serve(io, &shop.full, shop.stop.clone(), refused).await;
         });
     }
 

@@ -23,6 +23,7 @@ pub mod facts;
 pub mod guard;
 pub mod health;
 pub mod histogram;
+pub mod listener;
 pub mod maintenance;
 mod merge;
 pub mod notify;
@@ -37,6 +38,7 @@ pub mod snapshot;
 pub mod split;
 pub mod state;
 pub mod step;
+pub mod tls;
 pub mod units;
 mod watching;
 

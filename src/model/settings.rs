@@ -11,10 +11,12 @@ use super::{
     address::Address,
     guard::Terms,
     health::Thresholds,
+    listener::Listener,
     notify::Receiver,
     preflight::Check,
     rollout::Plan,
     split::Split,
+    tls::ListenerTls,
     units::{ListenerName, Millis, PlanName, PoolName, ServiceName, Share},
 };
 
@@ -41,6 +43,16 @@ pub struct Settings {
     pub listener: BTreeMap<ListenerName, Arc<Listener>>,
     /// `[service.NAME]`, at least one.
     pub service: BTreeMap<ServiceName, Arc<Service>>,
+}
+
+impl Settings {
+    /// The files that were read with the config file, by their paths as they stand there, and what was
+    /// in them.
+    pub fn files(&self) -> Vec<(PathBuf, Arc<str>)> {
+        let page = self.maintenance.page.clone().zip(self.maintenance.template.clone());
+        let tls = self.listener.values().filter_map(|listener| listener.tls.as_ref());
+        page.into_iter().chain(tls.flat_map(ListenerTls::files)).collect()
+    }
 }
 
 /// How operators reach lbd, and where it keeps its state.
@@ -131,32 +143,6 @@ pub struct MaintenanceDefaults {
     pub retry_after: Millis,
     /// Clients who always pass.
     pub allow: Vec<IpNet>,
-}
-
-/// An address that clients connect to.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Listener {
-    /// Where to listen.
-    pub address: SocketAddr,
-    /// Peers whose `X-Forwarded-*` headers are believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Largest request head, in bytes.
-    pub max_header_bytes: usize,
-    /// Time limits towards clients.
-    pub timeouts: ListenerTimeouts,
-}
-
-/// Time limits towards clients.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct ListenerTimeouts {
-    /// From the first byte of a request's head to its last.
-    pub header: Millis,
-    /// Between requests of a connection, and before its first.
-    pub keepalive: Millis,
-    /// Between two reads of a request body.
-    pub body: Millis,
-    /// For one write of a response to make progress.
-    pub write: Millis,
 }
 
 /// A named application.

@@ -45,6 +45,8 @@ pub enum Metric {
     Revision,
     /// Open client connections.
     Connections,
+    /// When certificates end.
+    CertificateExpiry,
     /// Config reloads.
     ConfigReloads,
     /// Access log lines that were lost.
@@ -53,7 +55,7 @@ pub enum Metric {
 
 impl Metric {
     /// All metrics, in the order of their output.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Requests,
         Self::RequestFailures,
         Self::RequestDuration,
@@ -71,6 +73,7 @@ impl Metric {
         Self::Maintenance,
         Self::Revision,
         Self::Connections,
+        Self::CertificateExpiry,
         Self::ConfigReloads,
         Self::AccessLogLost,
     ];
@@ -137,6 +140,11 @@ impl Metric {
             }
             Self::Revision => ("lbd_revision", GAUGE, "The revision in force."),
             Self::Connections => ("lbd_connections", GAUGE, "Open client connections."),
+            Self::CertificateExpiry => (
+                "lbd_certificate_expiry_seconds",
+                GAUGE,
+                "When the certificate ends, in seconds since the Unix epoch.",
+            ),
             Self::ConfigReloads => {
                 ("lbd_config_reloads_total", COUNTER, "Config reloads by result.")
             }

@@ -11,7 +11,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::{exchange::Exchange, headers};
+use super::{exchange::Exchange, headers, secure};
 use crate::{
     model::{
         Moment,
@@ -86,6 +86,9 @@ pub async fn answer(
     response.insert_header(header::CONTENT_LENGTH, body.len())?;
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
     response.insert_header(headers::REQUEST_ID, exchange.id.clone())?;
+    if let Some((name, value)) = exchange.client.as_deref().and_then(secure::hsts) {
+        response.insert_header(name, value)?;
+    }
     for (name, value) in extra {
         response.insert_header(name, value)?;
     }

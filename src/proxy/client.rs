@@ -9,16 +9,23 @@ use std::{
     time::Instant,
 };
 
-use crate::model::{Millis, settings::Listener};
+use crate::model::{Millis, listener::Listener};
 
-/// A client connection. Shared by its transport and the requests on it, all on one thread; the
-/// atomics are there because pingora's types must be `Sync`, and are never contended.
+tokio::task_local! {
+    /// Who sent the request that the task serves, where pingora has no place for it.
+    static CURRENT: Arc<Client>;
+}
+
+/// A client connection, or a stream of one. Shared by its transport and the requests on it, all on one
+/// thread; the atomics are there because pingora's types must be `Sync`, and are never contended.
 #[derive(Debug)]
 pub struct Client {
     /// The other end of the connection.
     pub peer: SocketAddr,
     /// The listener that accepted it.
     pub listener: Arc<Listener>,
+    /// Whether TLS protects it.
+    pub is_secure: bool,
     /// Whether the process is stopping, so that the connection must end with this request.
     draining: Arc<AtomicBool>,
     epoch: Instant,
@@ -29,6 +36,9 @@ pub struct Client {
     /// When the whole request ends, in milliseconds since `epoch`; 0: never.
     end: AtomicU64,
     expired: AtomicBool,
+    /// When more of the request's body must have come, in milliseconds since `epoch`; 0: none is owed.
+    body: AtomicU64,
+    left: AtomicBool,
 }
 
 impl Client {
@@ -37,13 +47,55 @@ impl Client {
         Self {
             peer,
             listener,
+            is_secure: false,
             draining,
             epoch: Instant::now(),
             deadline: AtomicU64::new(0),
             patience: AtomicU64::new(0),
             end: AtomicU64::new(0),
             expired: AtomicBool::new(false),
+            body: AtomicU64::new(0),
+            left: AtomicBool::new(false),
         }
+    }
+
+    /// A further stream of this connection.
+    pub fn stream(&self) -> Self {
+        let stream = Self::new(self.peer, self.listener.clone(), self.draining.clone());
+        Self { is_secure: self.is_secure, ..stream }
+    }
+
+    /// Does `serving` for this client, who is found with [`Self::current`].
+    pub async fn of_request<F: Future>(client: Arc<Self>, serving: F) -> F::Output {
+        CURRENT.scope(client, serving).await
+    }
+
+    /// Who sent the request that the current task serves, if [`Self::of_request`] said.
+    pub fn current() -> Option<Arc<Self>> {
+        CURRENT.try_with(Arc::clone).ok()
+    }
+
+    /// The request's body must go on within `patience`; `None`: it is complete.
+    pub fn wait_for_body(&self, patience: Option<Millis>) {
+        self.body.store(patience.map_or(0, |patience| self.now() + patience.0), Relaxed);
+    }
+
+    /// When more of the body must have come.
+    pub fn body_deadline(&self) -> Option<Instant> {
+        match self.body.load(Relaxed) {
+            0 => None,
+            at => Some(self.epoch + Millis(at).duration()),
+        }
+    }
+
+    /// The client went away before its answer was complete.
+    pub fn leave(&self) {
+        self.left.store(true, Relaxed);
+    }
+
+    /// Whether it did.
+    pub fn has_left(&self) -> bool {
+        self.left.load(Relaxed)
     }
 
     /// Whether the connection must end with this request.

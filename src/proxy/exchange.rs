@@ -165,6 +165,13 @@ impl Attempt {
     }
 }
 
+impl Drop for Exchange {
+    /// However it ends, it waits no more.
+    fn drop(&mut self) {
+        self.tell_over();
+    }
+}
+
 impl Drop for Attempt {
     fn drop(&mut self) {
         self.cell().finished.add(1);

@@ -81,19 +81,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{
-        Millis,
-        settings::{Listener, ListenerTimeouts},
-    };
+    use crate::model::listener::Listener;
 
     fn client(peer: &str, trusted: &[&str]) -> Client {
-        let span = Millis(1000);
-        let listener = Listener {
-            address: "127.0.0.1:80".parse().unwrap(),
-            trusted_proxies: trusted.iter().map(|t| t.parse().unwrap()).collect(),
-            max_header_bytes: 1024,
-            timeouts: ListenerTimeouts { header: span, keepalive: span, body: span, write: span },
-        };
+        let trusted_proxies = trusted.iter().map(|t| t.parse().unwrap()).collect();
+        let listener =
+            Listener { trusted_proxies, ..Listener::at("127.0.0.1:80".parse().unwrap()) };
         Client::new(peer.parse().unwrap(), Arc::new(listener), Arc::default())
     }
 

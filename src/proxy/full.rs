@@ -24,12 +24,12 @@ use super::{
     exchange::Exchange,
     facts::{Map, client_address, facts},
     failure::{blame, failure_status, has_expired, is_timeout},
-    headers, record,
+    headers, record, secure,
     upstream::{peer, to_origin_form},
 };
 use crate::{
     model::{
-        Blame, Draw, Facts, Outcome, Target, decide, guard::Fate, route::Unrouted,
+        Blame, Draw, Facts, Millis, Outcome, Target, decide, guard::Fate, route::Unrouted,
         settings::ServiceTimeouts,
     },
     observe::access_log::Buffers,
@@ -59,7 +59,10 @@ impl ProxyHttp for Full {
     type CTX = Exchange;
 
     fn new_ctx(&self) -> Exchange {
-        Exchange::new(self.worker)
+        // On HTTP/1 it is told with the connection that is used again.
+        let mut exchange = Exchange::new(self.worker);
+        exchange.client = Client::current();
+        exchange
     }
 
     // pingora would build its compression module for every request.
@@ -84,8 +87,10 @@ impl ProxyHttp for Full {
         };
         let timeouts = client.listener.timeouts;
         session.set_read_timeout(Some(timeouts.body.duration()));
-        // pingora's own limit is for a whole batch of pieces; the transport's is for progress.
-        session.set_write_timeout(None);
+        // pingora's own limit is for a whole batch of pieces; the transport's is for progress. It does
+        // not see a stream of HTTP/2 whose window is shut.
+        let patience = session.is_http2().then(|| timeouts.write.duration());
+        session.set_write_timeout(patience);
         session.set_total_drain_timeout(Some(timeouts.body.duration()));
         let is_old = session.req_header().version == Version::HTTP_10;
         session.set_ignore_info_resp(is_old);
@@ -97,6 +102,20 @@ impl ProxyHttp for Full {
         let request = session.req_header();
         let address = client_address(request, &client);
         let headers = Map(&request.headers);
+        exchange.id = headers::request_id(&request.headers, fastrand::u128(..));
+        exchange.address = Some(address);
+        if let Some(location) = secure::elsewhere(request, &client) {
+            let status = secure::redirect_status(&request.method);
+            client.begin(None);
+            match location {
+                Some(location) => {
+                    let extra = [(header::LOCATION, location)];
+                    answer(session, exchange, status, &Page::of_status(status), &extra).await?;
+                }
+                None => answer(session, exchange, 400, &Page::of_status(400), &[]).await?,
+            }
+            return Ok(true);
+        }
         let facts = facts(request, &headers, address);
         let (mut view, mut outcome) = self.decide(&facts);
         let mut is_late = false;
@@ -110,8 +129,6 @@ impl ProxyHttp for Full {
             // Weights may have changed meanwhile: that is what pauses are for.
             (view, outcome) = self.decide(&facts);
         }
-        exchange.id = headers::request_id(&request.headers, fastrand::u128(..));
-        exchange.address = Some(address);
         exchange.view = Some(view);
         match outcome {
             Outcome::Unrouted(why) => {
@@ -179,6 +196,12 @@ impl ProxyHttp for Full {
         match (exchange.endpoint(), timeouts) {
             (Some(endpoint), Some(timeouts)) => {
                 let mut peer = peer(&endpoint.target, &timeouts)?;
+                if session.is_http2() {
+                    // Its transport is all streams', and keeps no deadline for one.
+                    let patience = timeouts.first_byte.max(timeouts.idle);
+                    peer.options.read_timeout = Some(patience.duration());
+                    await_body(session.is_body_done(), exchange);
+                }
                 if exchange.fresh {
                     // No kept connection has this key.
                     peer.group_key = fastrand::u64(1..);
@@ -215,7 +238,7 @@ impl ProxyHttp for Full {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         exchange: &mut Exchange,
@@ -223,6 +246,9 @@ impl ProxyHttp for Full {
         // pingora issue 935: an empty last piece would be written as a second chunk terminator.
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
+        }
+        if session.is_http2() {
+            await_body(end_of_stream, exchange);
         }
         if end_of_stream && exchange.first_byte.is_none() {
             exchange.tell_sent();
@@ -266,6 +292,9 @@ impl ProxyHttp for Full {
     ) -> Result<Option<std::time::Duration>> {
         if let Some(client) = &exchange.client {
             client.progress();
+            if client.is_over() {
+                return Error::e_explain(ErrorType::ReadTimedout, "the request's time is up");
+            }
         }
         Ok(None)
     }
@@ -290,6 +319,9 @@ impl ProxyHttp for Full {
         {
             // Such a client knows no chunks: the end of the connection ends the body.
             session.set_keepalive(None);
+        }
+        if let Some((name, value)) = exchange.client.as_deref().and_then(secure::hsts) {
+            response.insert_header(name, value)?;
         }
         headers::to_client(response, &exchange.id, exchange.placement.and_then(|p| p.new_id))
     }
@@ -373,6 +405,11 @@ impl ProxyHttp for Full {
         if has_expired(exchange) && !session.is_body_done() {
             // Its time ran out while the client still sent: not the endpoint's fault.
             status = 408;
+        }
+        if status == 499
+            && let Some(client) = &exchange.client
+        {
+            client.leave();
         }
         // A failure that was seen before the client left stays one.
         if status == 499 && exchange.blame != Some(Blame::Upstream5xx) {
@@ -465,6 +502,16 @@ fn paused(view: &LocalView, service: usize) -> Option<(Arc<Barrier>, Duration)> 
     let pause = view.snapshot.services.get(service)?.paused?;
     let barrier = view.services.get(service)?.barrier.clone()?;
     Some((barrier, pause.max.duration()))
+}
+
+/// On HTTP/2: the rest of the request's body must go on in time. How long the endpoint may leave it
+/// lying is its own limit.
+fn await_body(is_complete: bool, exchange: &Exchange) {
+    if let (Some(client), Some(field)) = (&exchange.client, exchange.field()) {
+        let idle = field.service.settings.timeouts.idle;
+        let patience = Millis(client.listener.timeouts.body.0.saturating_add(idle.0));
+        client.wait_for_body(if is_complete { None } else { Some(patience) });
+    }
 }
 
 fn wait(exchange: &Exchange, of: impl Fn(&ServiceTimeouts) -> crate::model::Millis) {

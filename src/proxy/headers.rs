@@ -66,7 +66,8 @@ pub fn to_endpoint(
         }
     }
     if !(trusted && request.headers.contains_key(FORWARDED_PROTO)) {
-        request.insert_header(FORWARDED_PROTO, "http")?;
+        let scheme = if client.is_secure { "https" } else { "http" };
+        request.insert_header(FORWARDED_PROTO, scheme)?;
     }
     if !trusted {
         request.remove_header(&header::FORWARDED);

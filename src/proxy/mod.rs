@@ -13,6 +13,7 @@ mod failure;
 pub mod full;
 pub mod headers;
 mod record;
+mod secure;
 mod shield;
 mod telling;
 mod upstream;

@@ -1,6 +1,6 @@
 //! What pingora is told of an endpoint, and what an endpoint is asked.
 
-use http::header;
+use http::{Version, header};
 use pingora_core::{Error, ErrorType, Result, upstreams::peer::HttpPeer};
 use pingora_http::RequestHeader;
 
@@ -13,6 +13,12 @@ use crate::model::{Target, settings::ServiceTimeouts};
 ///
 /// If the address is malformed.
 pub fn to_origin_form(request: &mut RequestHeader) -> Result<()> {
+    if request.version == Version::HTTP_2
+        && !request.headers.contains_key(header::HOST)
+        && let Some(authority) = request.uri.authority().map(ToString::to_string)
+    {
+        request.insert_header(header::HOST, authority)?;
+    }
     let target = String::from_utf8_lossy(request.raw_path()).into_owned();
     let Some((_, rest)) = target.split_once("://").filter(|_| !target.starts_with('/')) else {
         return Ok(());

@@ -10,22 +10,26 @@
 #![allow(clippy::disallowed_methods, reason = "tests run in real time")]
 
 mod broken;
+pub mod h2;
 mod http;
 mod lab;
 mod load;
 mod origin;
 mod outcome;
+mod pki;
 mod plan;
 mod receiver;
 
 use std::time::{Duration, Instant};
 
 pub use broken::{Dead, Deaf, RawOrigin};
+pub use h2::Http2;
 pub use http::{Answer, Client, Request};
 pub use lab::Lab;
 pub use load::{Crowd, Load, predicted};
 pub use origin::{Origin, hash};
 pub use outcome::{Begun, Outcome};
+pub use pki::{Pki, Secured, ask, secured};
 pub use plan::Plan;
 pub use receiver::{Receiver, Told};
 

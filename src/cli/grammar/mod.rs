@@ -154,6 +154,14 @@ pub enum Verb {
     /// List or try the receivers of notices
     #[command(subcommand, after_help = "Examples:\n  lbctl notify list\n  lbctl notify test chat")]
     Notify(Notify),
+    /// Show the listeners' certificates, or load their files again
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  lbctl cert list
+  lbctl cert reload --reason 'renewed by certbot'"
+    )]
+    Cert(Cert),
     /// Check, compare, load or show the config
     #[command(
         subcommand,
@@ -191,6 +199,7 @@ impl Verb {
             Self::Maintenance(verb) => !matches!(verb, Maintenance::Status),
             Self::Endpoint(verb) => !matches!(verb, Endpoint::List { .. }),
             Self::Cohort(verb) => !matches!(verb, Cohort::List { .. }),
+            Self::Cert(verb) => matches!(verb, Cert::Reload),
             Self::Config(verb) => matches!(verb, Config::Reload { .. }),
             Self::Status(_)
             | Self::Check(_)
@@ -260,6 +269,17 @@ pub struct EventsArgs {
     /// At most so many, the latest [default: 20, or with --since all]
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+}
+
+/// `cert`.
+#[derive(Debug, Subcommand)]
+pub enum Cert {
+    /// List them, with their names and how many days are left
+    #[command(after_help = "Examples:\n  lbctl cert list\n  lbctl cert list --json")]
+    List,
+    /// Load their files again, all or nothing; open connections keep what they have
+    #[command(after_help = "Examples:\n  lbctl cert reload\n  lbctl cert reload --dry-run")]
+    Reload,
 }
 
 /// `config`.

@@ -17,9 +17,9 @@ use tokio::{
 
 use super::*;
 use crate::{
-    config,
+    config::{self, Loaded},
     control::{
-        Place,
+        Content, Place,
         disk::Disk,
         journal,
         store::{FileStore, Store},
@@ -30,6 +30,7 @@ use crate::{
         maintenance::Maintenance,
     },
     observe::access_log,
+    tls::Holders,
 };
 
 /// How long anything may take before a test fails.
@@ -84,7 +85,7 @@ impl Bench {
         let settings = Arc::new(settings);
         let place = Place {
             config: folder.path().join("lbd.toml"),
-            loaded: (text, None),
+            loaded: Content::of(&Loaded { settings: settings.as_ref().clone(), text }),
             started_with: settings.clone(),
             started: clock::now(),
             listeners: Vec::new(),
@@ -96,7 +97,7 @@ impl Bench {
         let (journal, file) = journal::open(folder.path()).unwrap();
         let disk = Disk::start(Box::new(store), file).unwrap();
         let logs = access_log::Writer::start().unwrap();
-        let control = Control::new(settings, None, disk, journal, logs, place);
+        let control = Control::new(settings, None, disk, journal, logs, Holders::default(), place);
         let bench = Self { folder, gate, control: Rc::new(RefCell::new(control)) };
         settle(&bench.control, PATIENCE).await.unwrap();
         bench

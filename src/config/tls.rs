@@ -1,0 +1,126 @@
+//! `[listener.NAME.tls]`, with the files that it names.
+
+use std::{path::Path, sync::Arc};
+
+use super::{places::file_path, reader::Value, values::word};
+use crate::{
+    model::{
+        settings::Secret,
+        tls::{Certificate, ListenerTls, TlsVersion, TrustAnchors},
+    },
+    tls,
+};
+
+const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
+
+/// Reads files; given the path as it stands in the config.
+type Read<'r> = &'r dyn Fn(&Path) -> std::io::Result<String>;
+
+/// Reads TLS of a listener; `read` reads the files.
+pub(super) fn tls(value: &Value<'_>, read: Read<'_>) -> Option<ListenerTls> {
+    let example = "{ cert = \"FULLCHAIN.pem\", key = \"KEY.pem\" }";
+    let mut section = value.section(&format!("tls = {{ certificates = [{example}] }}"))?;
+    let certificates = section.take("certificates");
+    let listed = match &certificates {
+        Some(value) => value.list(&format!("a list, as in [{example}]"), |v| certificate(v, read)),
+        None => section.missing("certificates", &format!("is missing; write [{example}]")),
+    };
+    if let (Some(value), Some([])) = (&certificates, listed.as_deref()) {
+        value.problem::<()>(format!("is empty; write at least one, as in [{example}]"));
+    }
+    let min_version = section.or("min_version", TlsVersion::default(), word(&VERSIONS));
+    let client_ca = section.take("client_ca");
+    let anchors = client_ca.as_ref().map(|value| trust_anchors(value, read));
+    section.finish();
+    let client_ca = anchors.map_or(Some(None), |read| read.map(Some))?;
+    let certificates = listed.filter(|list| !list.is_empty())?;
+    Some(ListenerTls { certificates, min_version, client_ca })
+}
+
+fn certificate(value: &Value<'_>, read: Read<'_>) -> Option<Certificate> {
+    let mut section = value.section("{ cert = \"FULLCHAIN.pem\", key = \"KEY.pem\" }")?;
+    let cert = section.required("cert", "\"FULLCHAIN.pem\"", with_content(read));
+    let key = section.required("key", "\"KEY.pem\"", with_content(read));
+    section.finish();
+    let ((cert, cert_pem), (key, key_pem)) = (cert?, key?);
+    let facts = match tls::certificate(&cert_pem, &key_pem) {
+        Ok((_, facts)) => facts,
+        Err(tls::Problem::Certificate(problem)) => {
+            let write = "write the file with the certificate and its chain in PEM";
+            return value.problem(format!("{} {problem}; {write}", cert.display()));
+        }
+        Err(tls::Problem::Key(problem)) => {
+            let write = "write the file with this certificate's own key in PEM";
+            return value.problem(format!("{} {problem}; {write}", key.display()));
+        }
+    };
+    Some(Certificate { cert, key, cert_pem, key_pem: Secret(key_pem), facts })
+}
+
+fn trust_anchors(value: &Value<'_>, read: Read<'_>) -> Option<TrustAnchors> {
+    let (file, pem) = with_content(read)(value)?;
+    match tls::anchors(&pem) {
+        Ok(_) => Some(TrustAnchors { file, pem }),
+        Err(problem) => value.problem(format!(
+            "{} {problem}; write a file with the certificates of those who sign clients', in PEM",
+            value.shown()
+        )),
+    }
+}
+
+/// The same, with what is in the files now.
+///
+/// # Errors
+///
+/// Everything that is wrong.
+pub fn reread(tls: &ListenerTls, read: Read<'_>) -> Result<ListenerTls, Vec<String>> {
+    let mut problems = Vec::new();
+    let mut content = |path: &Path| match read(path) {
+        Ok(text) => Some(Arc::<str>::from(text)),
+        Err(error) => {
+            problems.push(format!("{} cannot be read: {error}", path.display()));
+            None
+        }
+    };
+    let certificates = tls.certificates.iter().map(|old| {
+        let (cert_pem, key_pem) = (content(&old.cert)?, content(&old.key)?);
+        Some(Certificate { cert_pem, key_pem: Secret(key_pem), ..old.clone() })
+    });
+    let certificates: Vec<_> = certificates.collect();
+    let anchors = tls.client_ca.as_ref().map(|old| {
+        let pem = content(&old.file)?;
+        Some(TrustAnchors { pem, ..old.clone() })
+    });
+    let mut new = ListenerTls { certificates: Vec::new(), client_ca: None, ..tls.clone() };
+    for mut one in certificates.into_iter().flatten() {
+        match tls::certificate(&one.cert_pem, &one.key_pem.0) {
+            Ok((_, facts)) => one.facts = facts,
+            Err(tls::Problem::Certificate(p)) => {
+                problems.push(format!("{} {p}", one.cert.display()))
+            }
+            Err(tls::Problem::Key(p)) => problems.push(format!("{} {p}", one.key.display())),
+        }
+        new.certificates.push(one);
+    }
+    if let Some(Some(ca)) = anchors {
+        if let Err(problem) = tls::anchors(&ca.pem) {
+            problems.push(format!("{} {problem}", ca.file.display()));
+        }
+        new.client_ca = Some(ca);
+    }
+    if problems.is_empty() { Ok(new) } else { Err(problems) }
+}
+
+/// A file's path, and what is in it.
+fn with_content(read: Read<'_>) -> impl Fn(&Value<'_>) -> Option<(std::path::PathBuf, Arc<str>)> {
+    move |value| {
+        let path = file_path(value)?;
+        match read(&path) {
+            Ok(text) => Some((path, text.into())),
+            Err(error) => value.problem(format!(
+                "{} cannot be read: {error}; check the path and that lbd's user may read the file",
+                value.shown()
+            )),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The listeners' certificates while lbd runs: what they are, loading them anew, and telling in time
+//! that they end.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::Control;
+use crate::{
+    api::certificate::{CertificateList, CertificateView},
+    config,
+    model::{
+        Actor, Moment, Refusal, Settings, Severity,
+        tls::{Certificate, ListenerTls},
+        units::ListenerName,
+    },
+};
+
+const DAY: u64 = 24 * 3600 * 1000;
+/// From so many days before its end on, a certificate is worth a warning, and an alarm.
+const SOON: u64 = 30 * DAY;
+const VERY_SOON: u64 = 7 * DAY;
+
+/// What was told of certificates that end, so that each is told once.
+#[derive(Debug, Default)]
+pub struct Told(BTreeMap<(ListenerName, PathBuf), (Moment, Severity)>);
+
+impl Told {
+    /// What has to be told now, and was not.
+    fn look(&mut self, settings: &Settings, now: Moment) -> Vec<(Severity, String)> {
+        let mut news = Vec::new();
+        let mut told = BTreeMap::new();
+        for (listener, certificate) in certificates(settings) {
+            let end = certificate.facts.not_after;
+            let Some(severity) = urgency(end, now) else { continue };
+            let key = (listener.clone(), certificate.cert.clone());
+            if self.0.get(&key) != Some(&(end, severity)) {
+                news.push((severity, warning(listener, certificate, now)));
+            }
+            told.insert(key, (end, severity));
+        }
+        self.0 = told;
+        news
+    }
+}
+
+fn urgency(end: Moment, now: Moment) -> Option<Severity> {
+    match end.0.saturating_sub(now.0) {
+        left if left < VERY_SOON => Some(Severity::Critical),
+        left if left < SOON => Some(Severity::Warning),
+        _ => None,
+    }
+}
+
+fn warning(listener: &ListenerName, certificate: &Certificate, now: Moment) -> String {
+    let (names, end) = (certificate.facts.names.join(", "), certificate.facts.not_after);
+    let when = match end.0.checked_sub(now.0) {
+        None => "has expired".to_owned(),
+        Some(left) => format!("expires in {} days", left / DAY),
+    };
+    let file = certificate.cert.display();
+    format!(
+        "the certificate for {names} on listener {listener} {when} ({file}); put a new one there, \
+         lbd loads it by itself"
+    )
+}
+
+fn certificates(settings: &Settings) -> impl Iterator<Item = (&ListenerName, &Certificate)> {
+    settings.listener.iter().flat_map(|(name, listener)| {
+        let tls: Option<&ListenerTls> = listener.tls.as_ref();
+        tls.into_iter().flat_map(|tls| &tls.certificates).map(move |one| (name, one))
+    })
+}
+
+/// A new certificate that has expired must not take the place of one that is in force.
+///
+/// # Errors
+///
+/// [`Refusal::BadConfig`] with all that have.
+pub fn refuse_expired(old: &Settings, new: &Settings, now: Moment) -> Result<(), Refusal> {
+    let is_known = |name: &ListenerName, wanted: &Certificate| {
+        certificates(old).any(|(n, one)| n == name && one.cert_pem == wanted.cert_pem)
+    };
+    let expired: Vec<String> = certificates(new)
+        .filter(|(name, one)| one.facts.not_after < now && !is_known(name, one))
+        .map(|(name, one)| {
+            format!(
+                "listener.{name}: {} has expired; put one there that is valid",
+                one.cert.display()
+            )
+        })
+        .collect();
+    if expired.is_empty() { Ok(()) } else { Err(Refusal::BadConfig(expired.join("\n"))) }
+}
+
+/// `settings` with what is in the certificates' files now. Paths start at the config's folder.
+///
+/// # Errors
+///
+/// [`Refusal::BadConfig`] with everything that is wrong.
+pub fn reread(settings: &Settings, config: &Path) -> Result<Settings, Refusal> {
+    let folder = config.parent().unwrap_or(Path::new("/"));
+    let read = |path: &Path| std::fs::read_to_string(folder.join(path));
+    let (mut new, mut problems) = (settings.clone(), Vec::new());
+    for (name, listener) in &mut new.listener {
+        let Some(tls) = &listener.tls else { continue };
+        match config::reread(tls, &read) {
+            Ok(tls) => Arc::make_mut(listener).tls = Some(tls),
+            Err(found) => {
+                problems.extend(found.into_iter().map(|p| format!("listener.{name}: {p}")))
+            }
+        }
+    }
+    if problems.is_empty() { Ok(new) } else { Err(Refusal::BadConfig(problems.join("\n"))) }
+}
+
+impl Control {
+    /// Tells of certificates that end soon.
+    pub fn look_at_certificates(&mut self, now: Moment) {
+        for (severity, summary) in self.told_of_certificates.look(&self.model.settings, now) {
+            self.note("certificate", severity, Actor::lbd(), summary);
+        }
+    }
+
+    /// The certificates in force.
+    pub fn certificates(&self, now: Moment) -> CertificateList {
+        let view = |(listener, one): (&ListenerName, &Certificate)| CertificateView {
+            listener: listener.clone(),
+            names: one.facts.names.clone(),
+            not_before: one.facts.not_before,
+            not_after: one.facts.not_after,
+            days_left: one.facts.not_after.0.saturating_sub(now.0) / DAY,
+            expired: one.facts.not_after < now,
+            cert: one.cert.display().to_string(),
+            key: one.key.display().to_string(),
+        };
+        CertificateList { certificates: certificates(&self.model.settings).map(view).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(not_after: u64) -> Settings {
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let text = "[listener.web]\naddress = '0.0.0.0:443'\n\
+                    tls = { certificates = [{ cert = 'c', key = 'k' }] }\n\
+                    [service.app.pool.blue]\nendpoints = []\n";
+        let read = |path: &Path| Ok(if path == Path::new("c") { &cert } else { &key }.clone());
+        let mut settings = config::check(text, &read).unwrap();
+        let listener = settings.listener.values_mut().next().unwrap();
+        let tls = Arc::make_mut(listener).tls.as_mut().unwrap();
+        tls.certificates[0].facts.not_after = Moment(not_after);
+        settings
+    }
+
+    #[test]
+    fn each_step_towards_the_end_is_told_once() {
+        let (settings, mut told) = (settings(100 * DAY), Told::default());
+        let mut at = |day: u64| told.look(&settings, Moment(day * DAY)).into_iter().next();
+        assert_eq!(at(69), None);
+        let (severity, text) = at(71).unwrap();
+        assert_eq!(severity, Severity::Warning);
+        assert!(text.contains("for a.example on listener web expires in 29 days"), "{text}");
+        assert_eq!(at(80), None);
+        assert_eq!(at(94).unwrap().0, Severity::Critical);
+        assert_eq!(at(95), None);
+        assert_eq!(at(101), None);
+    }
+
+    #[test]
+    fn an_expired_certificate_does_not_replace_one_that_is_in_force() {
+        let (old, new) = (settings(100 * DAY), settings(50 * DAY));
+        assert!(refuse_expired(&old, &new, Moment(60 * DAY)).is_err());
+        assert!(refuse_expired(&old, &new, Moment(40 * DAY)).is_ok());
+        // It runs already: a reload of something else must still be possible.
+        assert!(refuse_expired(&new, &new, Moment(60 * DAY)).is_ok());
+    }
+}

@@ -1,0 +1,84 @@
+//! TLS of a listener: its certificates as they were read, and who may connect.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::Serialize;
+
+use super::{settings::Secret, units::Moment};
+
+/// TLS of a listener.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ListenerTls {
+    /// The certificates, at least one. The name that the client asks for picks; the first is for who
+    /// asks for none or for another.
+    pub certificates: Vec<Certificate>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// Clients must show a certificate that one of these signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<TrustAnchors>,
+}
+
+impl ListenerTls {
+    /// The files, and what was in them.
+    pub fn files(&self) -> Vec<(PathBuf, Arc<str>)> {
+        let pairs = self.certificates.iter().flat_map(|entry| {
+            let Certificate { cert, key, cert_pem, key_pem, .. } = entry;
+            [(cert.clone(), cert_pem.clone()), (key.clone(), key_pem.0.clone())]
+        });
+        let anchors = self.client_ca.iter().map(|ca| (ca.file.clone(), ca.pem.clone()));
+        pairs.chain(anchors).collect()
+    }
+}
+
+/// A certificate with its chain and its key.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Certificate {
+    /// The file with the certificate, then those that lead to a root; in PEM.
+    pub cert: PathBuf,
+    /// The file with its private key, in PEM.
+    pub key: PathBuf,
+    /// The content of `cert`.
+    #[serde(skip)]
+    pub cert_pem: Arc<str>,
+    /// The content of `key`.
+    #[serde(skip)]
+    pub key_pem: Secret,
+    /// What the certificate says.
+    #[serde(skip)]
+    pub facts: CertificateFacts,
+}
+
+/// What a certificate says of itself.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct CertificateFacts {
+    /// Host names, in lower case; `*.` for one more label.
+    pub names: Vec<String>,
+    /// From when on it is valid.
+    pub not_before: Moment,
+    /// Until when.
+    pub not_after: Moment,
+}
+
+/// Certificates of those who sign others, read from a file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct TrustAnchors {
+    /// The file, in PEM.
+    pub file: PathBuf,
+    /// Its content.
+    #[serde(skip)]
+    pub pem: Arc<str>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    #[serde(rename = "1.2")]
+    V12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    V13,
+}
