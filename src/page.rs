@@ -96,9 +96,12 @@ impl Page {
 pub const fn words(status: u16) -> (&'static str, &'static str) {
     match status {
         400 => ("Bad Request", "The request was malformed."),
+        403 => ("Forbidden", "You may not see this."),
         404 => ("Not Found", "There is nothing at this address."),
         408 => ("Request Timeout", "The request took too long to arrive."),
+        413 => ("Content Too Large", "The request's body is too large."),
         421 => ("Misdirected Request", "This host is not served here."),
+        429 => ("Too Many Requests", "You ask too often. Please try again soon."),
         502 => ("Bad Gateway", "The application did not answer properly. Please try again."),
         503 => ("Service Unavailable", "The application is not available. Please try again soon."),
         504 => ("Gateway Timeout", "The application took too long to answer. Please try again."),

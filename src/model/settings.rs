@@ -12,6 +12,7 @@ use super::{
     guard::Terms,
     health::Thresholds,
     notify::Receiver,
+    policy::Policy,
     preflight::Check,
     rollout::Plan,
     split::Split,
@@ -194,6 +195,9 @@ pub struct Service {
     /// What its candidates must pass before they get traffic.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub check: Vec<Check>,
+    /// What it lets in, and what it changes.
+    #[serde(flatten)]
+    pub policy: Policy,
     /// The pools, in name order.
     pub pool: BTreeMap<PoolName, Pool>,
 }

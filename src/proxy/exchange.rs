@@ -7,6 +7,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use http::HeaderValue;
 
 use super::{
@@ -47,6 +48,8 @@ pub struct Exchange {
     pub attempts: u32,
     /// The running attempt, or the last one.
     pub attempt: Option<Attempt>,
+    /// Bytes of the body that the running attempt was given, if they are limited.
+    pub received: u64,
     /// When the response's first byte came.
     pub first_byte: Option<Instant>,
     /// Whose fault it is, if it failed.
@@ -91,6 +94,7 @@ impl Exchange {
             fresh: false,
             attempts: 0,
             attempt: None,
+            received: 0,
             first_byte: None,
             blame: None,
             timed_out: false,
@@ -106,6 +110,16 @@ impl Exchange {
         let at = self.service?;
         let service: &snapshot::Service = view.snapshot.services.get(at)?;
         Some(Field { service, view: view.services.get(at)?, worker: self.worker })
+    }
+
+    /// Counts a piece of the request's body. True if the body is too large by now.
+    pub fn receives(&mut self, piece: Option<&Bytes>) -> bool {
+        let (Some(field), Some(piece)) = (self.field(), piece) else { return false };
+        let policy = &field.service.settings.policy;
+        let received = self.received + piece.len() as u64;
+        let is_too_large = policy.is_too_large(received);
+        self.received = received;
+        is_too_large
     }
 
     /// Begins an attempt; the one before ends.

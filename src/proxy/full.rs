@@ -20,10 +20,12 @@ use tokio::sync::Notify;
 
 use super::{
     answer::{answer, answered, maintain},
+    buckets::Buckets,
     client::Client,
     exchange::Exchange,
-    facts::{Map, client_address, facts},
+    facts::{Map, announced, client_address, facts},
     failure::{blame, failure_status, has_expired, is_timeout},
+    gate::{denial, deny},
     headers, record,
     upstream::{peer, to_origin_form},
 };
@@ -52,6 +54,8 @@ pub struct Full {
     pub failures: Arc<Notify>,
     /// The worker's part of the access logs.
     pub logs: Arc<Buffers>,
+    /// How often clients have asked lately; all workers count together.
+    pub buckets: Arc<Buckets>,
 }
 
 #[async_trait]
@@ -99,8 +103,13 @@ impl ProxyHttp for Full {
         let headers = Map(&request.headers);
         let facts = facts(request, &headers, address);
         let (mut view, mut outcome) = self.decide(&facts);
+        let denied = outcome.service().and_then(|at| {
+            let service = view.snapshot.services.get(at)?;
+            denial(service, &facts, announced(request), &self.buckets)
+        });
         let mut is_late = false;
-        while let Outcome::Serve(service, _) = outcome
+        while denied.is_none()
+            && let Outcome::Serve(service, _) = outcome
             && let Some((barrier, limit)) = paused(&view, service)
         {
             is_late = !barrier.pass(request.raw_path().len() + HEAD_COST, limit).await;
@@ -113,6 +122,12 @@ impl ProxyHttp for Full {
         exchange.id = headers::request_id(&request.headers, fastrand::u128(..));
         exchange.address = Some(address);
         exchange.view = Some(view);
+        if let Some(denial) = denied {
+            client.begin(None);
+            exchange.service = outcome.service();
+            deny(session, exchange, &denial).await?;
+            return Ok(true);
+        }
         match outcome {
             Outcome::Unrouted(why) => {
                 client.begin(None);
@@ -168,6 +183,7 @@ impl ProxyHttp for Full {
             tally.cell(self.worker).retries.add(1);
         }
         exchange.own_answer = false;
+        exchange.received = 0;
         exchange.attempt(choice);
         if exchange.attempts > 1
             && let Some(client) = &exchange.client
@@ -215,11 +231,15 @@ impl ProxyHttp for Full {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        if !session.was_upgraded() && exchange.receives(body.as_ref()) {
+            exchange.tell_nothing();
+            return Error::e_explain(ErrorType::HTTPStatus(413), "the body is too large");
+        }
         // pingora issue 935: an empty last piece would be written as a second chunk terminator.
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
@@ -383,7 +403,7 @@ impl ProxyHttp for Full {
             exchange.own_answer = true;
         }
         if let ErrorType::HTTPStatus(_) = error.etype() {
-            exchange.own_answer = exchange.attempt.is_none();
+            exchange.own_answer = exchange.attempt.is_none() || status == 413;
         }
         session.set_keepalive(None);
         if status != 499 && answered(session).is_none() {

@@ -5,12 +5,14 @@
 //! endpoint, [`headers`] edits heads, [`record`] counts and logs.
 
 mod answer;
+pub mod buckets;
 pub mod choose;
 pub mod client;
 pub mod exchange;
 mod facts;
 mod failure;
 pub mod full;
+pub mod gate;
 pub mod headers;
 mod record;
 mod shield;
