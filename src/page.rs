@@ -95,6 +95,7 @@ impl Page {
 /// Title and sentence for a status that lbd answers in its own name.
 pub const fn words(status: u16) -> (&'static str, &'static str) {
     match status {
+        301 | 302 | 303 | 307 | 308 => ("Moved", "This has another address now."),
         400 => ("Bad Request", "The request was malformed."),
         403 => ("Forbidden", "You may not see this."),
         404 => ("Not Found", "There is nothing at this address."),

@@ -40,6 +40,8 @@ pub struct Exchange {
     pub placement: Option<Placement>,
     /// Its id.
     pub id: HeaderValue,
+    /// The id of its trace, if it came without one.
+    pub trace: u128,
     /// What it has tried.
     pub tried: Tried,
     /// Whether a new connection must be made, because a kept one was stale.
@@ -90,6 +92,7 @@ impl Exchange {
             service: None,
             placement: None,
             id: HeaderValue::from_static("-"),
+            trace: fastrand::u128(..),
             tried: Tried::default(),
             fresh: false,
             attempts: 0,

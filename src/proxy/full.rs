@@ -19,21 +19,19 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::sync::Notify;
 
 use super::{
-    answer::{answer, answered, maintain},
+    answer::{answer, answered},
     buckets::Buckets,
+    changes,
     client::Client,
     exchange::Exchange,
     facts::{Map, announced, client_address, facts},
     failure::{blame, failure_status, has_expired, is_timeout},
     gate::{denial, deny},
-    headers, record,
+    headers, outcome, record,
     upstream::{peer, to_origin_form},
 };
 use crate::{
-    model::{
-        Blame, Draw, Facts, Outcome, Target, decide, guard::Fate, route::Unrouted,
-        settings::ServiceTimeouts,
-    },
+    model::{Blame, Draw, Facts, Outcome, Target, decide, guard::Fate, settings::ServiceTimeouts},
     observe::access_log::Buffers,
     page::Page,
     view::{Barrier, LocalView, Reader},
@@ -128,36 +126,7 @@ impl ProxyHttp for Full {
             deny(session, exchange, &denial).await?;
             return Ok(true);
         }
-        match outcome {
-            Outcome::Unrouted(why) => {
-                client.begin(None);
-                let status = match why {
-                    Unrouted::Host => 421,
-                    Unrouted::Path => 404,
-                };
-                answer(session, exchange, status, &Page::of_status(status), &[]).await?;
-                Ok(true)
-            }
-            Outcome::Maintenance(service, gate) => {
-                client.begin(None);
-                exchange.service = Some(service);
-                maintain(session, exchange, gate).await?;
-                Ok(true)
-            }
-            Outcome::Serve(service, _) if is_late => {
-                client.begin(None);
-                exchange.service = Some(service);
-                let retry_after = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
-                answer(session, exchange, 503, &Page::of_status(503), &retry_after).await?;
-                Ok(true)
-            }
-            Outcome::Serve(service, placement) => {
-                exchange.service = Some(service);
-                exchange.placement = Some(placement);
-                client.begin(exchange.field().and_then(|f| f.service.settings.timeouts.total));
-                Ok(false)
-            }
-        }
+        outcome::begin(session, exchange, outcome, is_late).await
     }
 
     async fn upstream_peer(
@@ -209,13 +178,14 @@ impl ProxyHttp for Full {
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
         let Some(client) = &exchange.client else { return Ok(()) };
         let pin = exchange.field().and_then(|f| f.service.settings.pin.as_ref());
         headers::to_endpoint(request, client, &exchange.id, pin.map(|pin| &*pin.name))?;
+        changes::to_endpoint(session.req_header(), request, exchange)?;
         if !request.headers.contains_key(header::HOST)
             && let Some(endpoint) = exchange.endpoint()
         {
@@ -311,6 +281,7 @@ impl ProxyHttp for Full {
             // Such a client knows no chunks: the end of the connection ends the body.
             session.set_keepalive(None);
         }
+        changes::to_client(session.req_header(), response, exchange)?;
         headers::to_client(response, &exchange.id, exchange.placement.and_then(|p| p.new_id))
     }
 
@@ -403,7 +374,7 @@ impl ProxyHttp for Full {
             exchange.own_answer = true;
         }
         if let ErrorType::HTTPStatus(_) = error.etype() {
-            exchange.own_answer = exchange.attempt.is_none() || status == 413;
+            exchange.own_answer = exchange.attempt.is_none() || status < 500;
         }
         session.set_keepalive(None);
         if status != 499 && answered(session).is_none() {

@@ -1,5 +1,5 @@
 //! Who gets in: what a service's policy says of a request before it is served, in this order: the
-//! client's network, its rate, the body's announced length.
+//! client's network, its rate, the redirects, the body's announced length.
 
 use http::{HeaderName, HeaderValue, header};
 use pingora_core::Result;
@@ -8,6 +8,7 @@ use pingora_proxy::Session;
 use super::{
     answer::answer,
     buckets::{Buckets, Key},
+    changes::location,
     exchange::Exchange,
 };
 use crate::{
@@ -57,6 +58,13 @@ pub fn denial<H: Headers>(
             let seconds = (header::RETRY_AFTER, HeaderValue::from(retry_after(wait)));
             return Some(Denial { status: 429, headers: vec![seconds] });
         }
+    }
+    let moved = policy
+        .redirect
+        .iter()
+        .find_map(|rule| Some((rule.status, rule.location(facts.path, facts.query)?)));
+    if let Some((status, to)) = moved {
+        return Some(Denial { status, headers: location(to).into_iter().collect() });
     }
     length.filter(|length| policy.is_too_large(*length)).map(|_| Denial::of(413))
 }

@@ -6,6 +6,7 @@
 
 mod answer;
 pub mod buckets;
+mod changes;
 pub mod choose;
 pub mod client;
 pub mod exchange;
@@ -14,6 +15,7 @@ mod failure;
 pub mod full;
 pub mod gate;
 pub mod headers;
+mod outcome;
 mod record;
 mod shield;
 mod telling;

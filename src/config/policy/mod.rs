@@ -3,14 +3,19 @@
 use std::path::Path;
 
 use super::{
-    places::network,
+    places::{network, path_prefix},
     reader::{Section, Value},
-    values::{Limits, size, span, whole, word},
+    values::{Limits, size, span, truth, whole, word},
 };
 use crate::model::{
     Millis,
-    policy::{Networks, Policy, RateKey, RateLimit},
+    policy::{Networks, Policy, RateKey, RateLimit, headers::Message},
 };
+use headers::header_edits;
+use paths::{redirect, rewrite};
+
+mod headers;
+mod paths;
 
 /// Reads a file that the config names.
 pub(super) type Read<'r> = &'r dyn Fn(&Path) -> std::io::Result<String>;
@@ -29,6 +34,16 @@ pub(super) fn policy(service: &mut Section<'_>, _read: Read<'_>) -> Policy {
             .and_then(|bytes| u64::try_from(bytes).ok()),
         networks: networks(service),
         rate_limit: service.optional("rate_limit", rate_limit),
+        request_headers: service.optional("request_headers", header_edits(Message::Request)),
+        response_headers: service.optional("response_headers", header_edits(Message::Response)),
+        forwarded: service.or("forwarded", false, truth),
+        strip_prefix: service.optional("strip_prefix", path_prefix).map(Into::into),
+        rewrite: service
+            .list("rewrite", "each rule as a section [[service.NAME.rewrite]]", rewrite)
+            .unwrap_or_default(),
+        redirect: service
+            .list("redirect", "each rule as a section [[service.NAME.redirect]]", redirect)
+            .unwrap_or_default(),
     }
 }
 

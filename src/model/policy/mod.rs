@@ -3,11 +3,18 @@
 
 use serde::Serialize;
 
+pub mod headers;
 pub mod networks;
+pub mod pattern;
 pub mod rate;
+pub mod rewrite;
+pub mod template;
+pub mod trace;
 
+pub use headers::HeaderEdits;
 pub use networks::Networks;
 pub use rate::{RateKey, RateLimit};
+pub use rewrite::{Redirect, Rewrite};
 
 /// The policy of a service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -21,6 +28,24 @@ pub struct Policy {
     /// How often a client may ask; absent: as often as they like.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+    /// What is changed in the headers of requests, besides what lbd always sets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_headers: Option<HeaderEdits>,
+    /// What is changed in the headers of endpoints' responses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_headers: Option<HeaderEdits>,
+    /// Whether endpoints are told of the client in a `Forwarded` header too (RFC 7239).
+    #[serde(skip_serializing_if = "is_false")]
+    pub forwarded: bool,
+    /// What is cut off the path before an endpoint is asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strip_prefix: Option<Box<str>>,
+    /// Under which path endpoints know the rest; the first that matches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rewrite: Vec<Rewrite>,
+    /// Where clients are sent instead; the first that matches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redirect: Vec<Redirect>,
 }
 
 impl Policy {
@@ -28,4 +53,9 @@ impl Policy {
     pub fn is_too_large(&self, bytes: u64) -> bool {
         self.max_body_bytes.is_some_and(|max| bytes > max)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
