@@ -67,7 +67,7 @@ impl Page {
     }
 
     /// The same with an own HTML page.
-    pub fn with_html(html: String, status: u16, title: &str, sentence: &str) -> Self {
+    pub fn with_html(html: impl Into<Arc<str>>, status: u16, title: &str, sentence: &str) -> Self {
         let json = json!({ "status": status, "error": title, "message": sentence });
         Self {
             html: html.into(),
@@ -97,6 +97,7 @@ pub const fn words(status: u16) -> (&'static str, &'static str) {
     match status {
         301 | 302 | 303 | 307 | 308 => ("Moved", "This has another address now."),
         400 => ("Bad Request", "The request was malformed."),
+        401 => ("Unauthorized", "Please sign in."),
         403 => ("Forbidden", "You may not see this."),
         404 => ("Not Found", "There is nothing at this address."),
         408 => ("Request Timeout", "The request took too long to arrive."),

@@ -1,10 +1,12 @@
-//! Who gets in: body sizes, networks, rates; what lbd answers itself is nobody's fault.
+//! Who gets in: body sizes, networks, rates, passwords; own error pages; what lbd answers itself is nobody's fault.
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
-use support::{Client, Lab, Origin, Plan, Request, eventually};
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use support::{Answer, Client, Lab, Origin, Plan, Request, eventually, timed};
 
 const OWN_413: &str = "lbd_requests_total{service=\"app\",pool=\"-\",code=\"413\"}";
 
@@ -161,4 +163,114 @@ fn a_rate_is_counted_by_user_or_else_by_address() {
     assert_eq!(neighbours.map(|client| status("", client)), [200, 200, 429, 200]);
     let seen: BTreeSet<_> = blue.users();
     assert_eq!(seen.len(), 2);
+}
+
+/// A request of somebody with a password.
+fn by(name: &str, password: &str) -> Request {
+    let credentials = STANDARD.encode(format!("{name}:{password}"));
+    Request::get("/echo").header("Authorization", &format!("Basic {credentials}"))
+}
+
+fn user(name: &str, password: &str, cost: u32) -> String {
+    let hash = bcrypt::hash_with_result(password, cost).unwrap();
+    format!("{name}:{}\n", hash.format_for_version(bcrypt::Version::TwoY))
+}
+
+/// A lab that asks for passwords; the file is in its folder before it starts.
+fn guarded(origin: &Origin, users: &str) -> (Lab, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("htpasswd");
+    fs::write(&file, users).unwrap();
+    let auth = format!("basic_auth = {{ file = \"{}\", realm = \"Staff\" }}", file.display());
+    (with(origin, &auth).start(), folder)
+}
+
+fn header<'a>(echo: &'a serde_json::Value, name: &str) -> Option<&'a str> {
+    let headers = echo["headers"].as_array().unwrap();
+    headers.iter().find(|header| header[0] == name).and_then(|header| header[1].as_str())
+}
+
+/// Method: right, wrong and no credentials; the endpoint must not see them, and a file that changes
+/// counts from the next reload on.
+#[test]
+fn a_password_opens_the_door_and_stays_there() {
+    let blue = Origin::answering("blue");
+    let (lab, folder) = guarded(&blue, &user("ada", "hunter22", 5));
+    let echo = lab.request(&by("ada", "hunter22")).expect(200).json();
+    assert_eq!(header(&echo, "authorization"), None);
+    let refused = |request: &Request| -> Answer { lab.request(request).expect(401) };
+    for request in [by("ada", "hunter23"), by("eve", "hunter22"), Request::get("/echo")] {
+        let answer = refused(&request);
+        let challenge = "Basic realm=\"Staff\", charset=\"UTF-8\"";
+        assert_eq!(answer.header("www-authenticate"), Some(challenge));
+    }
+    refused(&Request::get("/").header("Authorization", "Bearer x"));
+    assert_eq!(blue.requests(), 1);
+    fs::write(folder.path().join("htpasswd"), user("ada", "hunter33", 5)).unwrap();
+    lab.request(&by("ada", "hunter22")).expect(200);
+    lab.ctl("config reload").succeeds();
+    refused(&by("ada", "hunter22"));
+    lab.request(&by("ada", "hunter33")).expect(200);
+    fs::write(folder.path().join("htpasswd"), "ada:plain\n").unwrap();
+    let said = lab.ctl("config reload").fails_with(4);
+    assert!(said.contains("line 1, has for ada neither a bcrypt"), "{said}");
+    lab.request(&by("ada", "hunter33")).expect(200);
+    nobody_is_blamed(&lab);
+    // Elsewhere the header is the application's.
+    let open = with(&blue, "").start();
+    let echo = open.request(&by("ada", "hunter22")).expect(200).json();
+    assert!(header(&echo, "authorization").is_some());
+}
+
+/// Method: twenty wrong passwords at a time, each of which takes long to check; somebody who is known
+/// goes on meanwhile on the same workers.
+#[test]
+fn trying_passwords_holds_nobody_else_up() {
+    let blue = Origin::answering("blue");
+    let (lab, _folder) = guarded(&blue, &user("ada", "hunter22", 12));
+    let (cost, _) = timed(|| bcrypt::hash_with_result("x", 12).unwrap());
+    let mut known: Vec<Client> = (0..8).map(|_| lab.client()).collect();
+    known.iter_mut().for_each(|client| drop(client.call(&by("ada", "hunter22")).expect(200)));
+    let mut trying: Vec<Client> = (0..20).map(|_| lab.client()).collect();
+    for (n, client) in trying.iter_mut().enumerate() {
+        client.begin(&by("ada", &format!("guess-{n}")));
+    }
+    let (took, ()) = timed(|| {
+        known.iter_mut().for_each(|client| drop(client.call(&by("ada", "hunter22")).expect(200)));
+    });
+    let statuses: Vec<u16> = trying.iter_mut().map(|client| client.answer().status).collect();
+    assert!(statuses.iter().all(|status| [401, 429].contains(status)), "{statuses:?}");
+    assert!(statuses.contains(&401) && statuses.contains(&429), "{statuses:?}");
+    // Twenty checks would have taken the workers ten times as long as one.
+    assert!(took < cost * 5, "{took:?} beside checks of {cost:?}");
+    assert_eq!(blue.requests(), 16);
+}
+
+/// Method: an own page for what lbd answers, which an endpoint's error and JSON must not get.
+#[test]
+fn errors_of_lbds_own_have_the_services_pages() {
+    let blue = Origin::answering("blue");
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("sorry.html");
+    fs::write(&page, "<h1>Sorry!</h1>").unwrap();
+    let page = page.display();
+    let lab = with(
+        &blue,
+        &format!(
+            "retries = 0\nmax_body_bytes = 10\nerror_pages = {{ 502 = '{page}', 413 = '{page}' }}"
+        ),
+    )
+    .start();
+    let large = lab.request(&Request::post("/", "x".repeat(11))).expect(413);
+    assert_eq!(
+        (large.text(), large.header("content-type")),
+        ("<h1>Sorry!</h1>", Some("text/html; charset=utf-8"))
+    );
+    assert_eq!(lab.get("/502").expect(502).text(), "blue");
+    blue.close();
+    assert_eq!(lab.get("/").expect(502).text(), "<h1>Sorry!</h1>");
+    let json = lab.request(&Request::get("/").header("Accept", "application/json")).expect(502);
+    assert_eq!(json.json()["status"], 502);
+    lab.ctl("maintenance on").succeeds();
+    assert!(lab.get("/").expect(503).text().contains("maintenance"));
 }

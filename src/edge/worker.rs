@@ -24,7 +24,7 @@ use super::{connection::serve, io::EdgeIo, listener::Bound};
 use crate::{
     model::{settings::Listener, units::ListenerName},
     observe::access_log::Buffers,
-    proxy::{buckets::Buckets, client::Client, full::Full},
+    proxy::{client::Client, full::Full, gate},
     tally::{Beat, ListenerTally, micros},
     view::{Published, Reader},
 };
@@ -53,8 +53,8 @@ pub struct Common {
     pub workers: usize,
     /// Where each shows that it is on time.
     pub beats: Arc<[Beat]>,
-    /// How often clients have asked lately.
-    pub buckets: Arc<Buckets>,
+    /// What the workers' gates share.
+    pub gates: Arc<gate::Common>,
 }
 
 /// A running worker.
@@ -170,7 +170,7 @@ fn request_path(index: usize, common: &Common, logs: Arc<Buffers>) -> Arc<HttpPr
         reader: Reader::new(common.published.clone()),
         failures: common.failures.clone(),
         logs,
-        buckets: common.buckets.clone(),
+        gate: gate::Gate::new(common.gates.clone()),
     };
     Arc::new(http_proxy(&Arc::new(conf), full))
 }

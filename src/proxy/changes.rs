@@ -41,6 +41,10 @@ pub fn to_endpoint(
         let scheme = scheme(asked, client);
         forwarded(request, asked.headers.get(header::HOST), scheme, client.peer.ip())?;
     }
+    if policy.basic_auth.is_some() {
+        // It was for this door.
+        request.remove_header(&header::AUTHORIZATION);
+    }
     let prefix = policy.strip_prefix.as_deref();
     if (prefix.is_some() || !policy.rewrite.is_empty())
         && let Some(path) = rewritten(asked.uri.path(), prefix, &policy.rewrite)

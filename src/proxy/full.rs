@@ -19,21 +19,19 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::sync::Notify;
 
 use super::{
-    answer::{answer, answered},
-    buckets::Buckets,
+    answer::{answered, refuse},
     changes,
     client::Client,
     exchange::Exchange,
     facts::{Map, announced, client_address, facts},
     failure::{blame, failure_status, has_expired, is_timeout},
-    gate::{denial, deny},
+    gate::{Gate, deny},
     headers, outcome, record,
     upstream::{peer, to_origin_form},
 };
 use crate::{
     model::{Blame, Draw, Facts, Outcome, Target, decide, guard::Fate, settings::ServiceTimeouts},
     observe::access_log::Buffers,
-    page::Page,
     view::{Barrier, LocalView, Reader},
 };
 
@@ -52,8 +50,8 @@ pub struct Full {
     pub failures: Arc<Notify>,
     /// The worker's part of the access logs.
     pub logs: Arc<Buffers>,
-    /// How often clients have asked lately; all workers count together.
-    pub buckets: Arc<Buckets>,
+    /// Who gets in.
+    pub gate: Gate,
 }
 
 #[async_trait]
@@ -101,10 +99,11 @@ impl ProxyHttp for Full {
         let headers = Map(&request.headers);
         let facts = facts(request, &headers, address);
         let (mut view, mut outcome) = self.decide(&facts);
-        let denied = outcome.service().and_then(|at| {
-            let service = view.snapshot.services.get(at)?;
-            denial(service, &facts, announced(request), &self.buckets)
-        });
+        let service = outcome.service().and_then(|at| view.snapshot.services.get(at));
+        let denied = match service {
+            Some(service) => self.gate.denial(service, &facts, announced(request)).await,
+            None => None,
+        };
         let mut is_late = false;
         while denied.is_none()
             && let Outcome::Serve(service, _) = outcome
@@ -381,7 +380,7 @@ impl ProxyHttp for Full {
             let retry_after = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
             let extra = if status == 503 { &retry_after[..] } else { &[] };
             // A client that is gone cannot be told anything.
-            let _ = answer(session, exchange, status, &Page::of_status(status), extra).await;
+            let _ = refuse(session, exchange, status, extra).await;
         }
         if !session.is_body_done() {
             // Closed with unread bytes, the answer would be destroyed by a reset.

@@ -5,13 +5,10 @@ use pingora_core::Result;
 use pingora_proxy::Session;
 
 use super::{
-    answer::{answer, maintain},
+    answer::{maintain, refuse},
     exchange::Exchange,
 };
-use crate::{
-    model::{Outcome, route::Unrouted},
-    page::Page,
-};
+use crate::model::{Outcome, route::Unrouted};
 
 /// Begins `outcome`; `is_late`: the request waited in vain for the end of a pause. True if the request
 /// is answered.
@@ -42,12 +39,12 @@ pub async fn begin(
                 Unrouted::Host => 421,
                 Unrouted::Path => 404,
             };
-            answer(session, exchange, status, &Page::of_status(status), &[]).await?;
+            refuse(session, exchange, status, &[]).await?;
         }
         Outcome::Maintenance(_, gate) => maintain(session, exchange, gate).await?,
         Outcome::Serve(..) if is_late => {
             let retry_after = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
-            answer(session, exchange, 503, &Page::of_status(503), &retry_after).await?;
+            refuse(session, exchange, 503, &retry_after).await?;
         }
         Outcome::Serve(..) => return Ok(false),
     }

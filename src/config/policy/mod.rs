@@ -9,11 +9,13 @@ use super::{
 };
 use crate::model::{
     Millis,
-    policy::{Networks, Policy, RateKey, RateLimit, headers::Message},
+    policy::{ErrorPages, Networks, Policy, RateKey, RateLimit, headers::Message},
 };
+use files::{basic_auth, error_pages};
 use headers::header_edits;
 use paths::{redirect, rewrite};
 
+mod files;
 mod headers;
 mod paths;
 
@@ -27,13 +29,15 @@ const RATE_KEYS: &[(&str, RateKey)] =
 const NETWORKS: &str = "a list of networks, as in [\"10.0.0.0/8\"]";
 
 /// Reads the keys of a service's policy.
-pub(super) fn policy(service: &mut Section<'_>, _read: Read<'_>) -> Policy {
+pub(super) fn policy(service: &mut Section<'_>, read: Read<'_>) -> Policy {
     Policy {
         max_body_bytes: service
             .optional("max_body_bytes", size(1..=1 << 40))
             .and_then(|bytes| u64::try_from(bytes).ok()),
         networks: networks(service),
         rate_limit: service.optional("rate_limit", rate_limit),
+        basic_auth: service.optional("basic_auth", basic_auth(read)),
+        error_pages: service.or("error_pages", ErrorPages::default(), error_pages(read)),
         request_headers: service.optional("request_headers", header_edits(Message::Request)),
         response_headers: service.optional("response_headers", header_edits(Message::Response)),
         forwarded: service.or("forwarded", false, truth),

@@ -3,16 +3,20 @@
 
 use serde::Serialize;
 
+pub mod error_page;
 pub mod headers;
 pub mod networks;
+pub mod password;
 pub mod pattern;
 pub mod rate;
 pub mod rewrite;
 pub mod template;
 pub mod trace;
 
+pub use error_page::ErrorPages;
 pub use headers::HeaderEdits;
 pub use networks::Networks;
+pub use password::BasicAuth;
 pub use rate::{RateKey, RateLimit};
 pub use rewrite::{Redirect, Rewrite};
 
@@ -28,6 +32,12 @@ pub struct Policy {
     /// How often a client may ask; absent: as often as they like.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+    /// Who may come in with a password; absent: everybody without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic_auth: Option<BasicAuth>,
+    /// What clients see where lbd itself answers with an error.
+    #[serde(skip_serializing_if = "ErrorPages::is_empty")]
+    pub error_pages: ErrorPages,
     /// What is changed in the headers of requests, besides what lbd always sets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_headers: Option<HeaderEdits>,
