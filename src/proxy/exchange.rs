@@ -13,6 +13,7 @@ use http::HeaderValue;
 use super::{
     choose::{Choice, Field, Tried},
     client::Client,
+    compress::Encoder,
     telling::Telling,
 };
 use crate::{
@@ -54,6 +55,8 @@ pub struct Exchange {
     pub received: u64,
     /// When the response's first byte came.
     pub first_byte: Option<Instant>,
+    /// What compresses the response, if it is compressed.
+    pub encoder: Option<Box<Encoder>>,
     /// Whose fault it is, if it failed.
     pub blame: Option<Blame>,
     /// Whether the last connection that failed did so by time.
@@ -99,6 +102,7 @@ impl Exchange {
             attempt: None,
             received: 0,
             first_byte: None,
+            encoder: None,
             blame: None,
             timed_out: false,
             own_answer: true,

@@ -22,6 +22,7 @@ use super::{
     answer::{answered, refuse},
     changes,
     client::Client,
+    compress,
     exchange::Exchange,
     facts::{Map, announced, client_address, facts},
     failure::{blame, failure_status, has_expired, is_timeout},
@@ -273,6 +274,11 @@ impl ProxyHttp for Full {
         if response.status.is_informational() {
             return Ok(());
         }
+        changes::to_client(session.req_header(), response, exchange)?;
+        let policy = exchange.field().map(|field| &field.service.settings.policy);
+        if let Some(compression) = policy.and_then(|policy| policy.compression.as_ref()) {
+            exchange.encoder = compress::begin(session.req_header(), response, compression)?;
+        }
         response.set_version(Version::HTTP_11);
         if session.req_header().version == Version::HTTP_10
             && response.remove_header(&header::TRANSFER_ENCODING).is_some()
@@ -280,8 +286,30 @@ impl ProxyHttp for Full {
             // Such a client knows no chunks: the end of the connection ends the body.
             session.set_keepalive(None);
         }
-        changes::to_client(session.req_header(), response, exchange)?;
         headers::to_client(response, &exchange.id, exchange.placement.and_then(|p| p.new_id))
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Duration>> {
+        if let Some(encoder) = &mut exchange.encoder {
+            *body = encoder.encode(body.as_ref(), end_of_stream)?;
+        }
+        Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut http::HeaderMap,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Bytes>> {
+        // Trailers that nobody announced: the end of the body is worth more.
+        exchange.encoder.as_mut().map_or(Ok(None), |encoder| encoder.encode(None, true))
     }
 
     fn fail_to_connect(

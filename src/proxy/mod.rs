@@ -9,6 +9,7 @@ pub mod buckets;
 mod changes;
 pub mod choose;
 pub mod client;
+mod compress;
 mod door;
 pub mod exchange;
 mod facts;

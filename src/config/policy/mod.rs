@@ -11,10 +11,12 @@ use crate::model::{
     Millis,
     policy::{ErrorPages, Networks, Policy, RateKey, RateLimit, headers::Message},
 };
+use compression::compression;
 use files::{basic_auth, error_pages};
 use headers::header_edits;
 use paths::{redirect, rewrite};
 
+mod compression;
 mod files;
 mod headers;
 mod paths;
@@ -42,6 +44,7 @@ pub(super) fn policy(service: &mut Section<'_>, read: Read<'_>) -> Policy {
         response_headers: service.optional("response_headers", header_edits(Message::Response)),
         forwarded: service.or("forwarded", false, truth),
         strip_prefix: service.optional("strip_prefix", path_prefix).map(Into::into),
+        compression: service.optional("compression", compression),
         rewrite: service
             .list("rewrite", "each rule as a section [[service.NAME.rewrite]]", rewrite)
             .unwrap_or_default(),

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+pub mod encoding;
 pub mod error_page;
 pub mod headers;
 pub mod networks;
@@ -13,6 +14,7 @@ pub mod rewrite;
 pub mod template;
 pub mod trace;
 
+pub use encoding::Compression;
 pub use error_page::ErrorPages;
 pub use headers::HeaderEdits;
 pub use networks::Networks;
@@ -53,6 +55,9 @@ pub struct Policy {
     /// Under which path endpoints know the rest; the first that matches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rewrite: Vec<Rewrite>,
+    /// Which responses are compressed; absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
     /// Where clients are sent instead; the first that matches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub redirect: Vec<Redirect>,
