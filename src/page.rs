@@ -67,7 +67,7 @@ impl Page {
     }
 
     /// The same with an own HTML page.
-    pub fn with_html(html: String, status: u16, title: &str, sentence: &str) -> Self {
+    pub fn with_html(html: impl Into<Arc<str>>, status: u16, title: &str, sentence: &str) -> Self {
         let json = json!({ "status": status, "error": title, "message": sentence });
         Self {
             html: html.into(),
@@ -95,12 +95,15 @@ impl Page {
 /// Title and sentence for a status that lbd answers in its own name.
 pub const fn words(status: u16) -> (&'static str, &'static str) {
     match status {
-        301 => ("Moved Permanently", "This address is elsewhere now."),
-        308 => ("Permanent Redirect", "This address is elsewhere now."),
+        301 | 302 | 303 | 307 | 308 => ("Moved", "This has another address now."),
         400 => ("Bad Request", "The request was malformed."),
+        401 => ("Unauthorized", "Please sign in."),
+        403 => ("Forbidden", "You may not see this."),
         404 => ("Not Found", "There is nothing at this address."),
         408 => ("Request Timeout", "The request took too long to arrive."),
+        413 => ("Content Too Large", "The request's body is too large."),
         421 => ("Misdirected Request", "This host is not served here."),
+        429 => ("Too Many Requests", "You ask too often. Please try again soon."),
         502 => ("Bad Gateway", "The application did not answer properly. Please try again."),
         503 => ("Service Unavailable", "The application is not available. Please try again soon."),
         504 => ("Gateway Timeout", "The application took too long to answer. Please try again."),

@@ -119,6 +119,7 @@ async fn serve(flags: &Flags, loaded: Loaded) -> anyhow::Result<()> {
         stop: stopping,
         workers: settings.runtime.workers,
         beats: control.borrow().tallies.beats(),
+        gates: Arc::default(),
     };
     let workers = worker::start(&mut listeners, &common)?;
     let signals = control::watch_signals(&control)?;

@@ -11,7 +11,11 @@
 //! Each section has a file with its keys, defaults and limits; `values` and `places` read single
 //! values.
 
-use std::path::Path;
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use toml::de::DeTable;
 
@@ -28,6 +32,7 @@ mod listener;
 mod maintenance;
 mod notify;
 mod places;
+mod policy;
 mod pool;
 mod problem;
 mod reader;
@@ -52,6 +57,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// Its text, secrets included.
     pub text: String,
+    /// What was in the files that it names, by their paths as they stand in it; secrets included.
+    pub files: BTreeMap<PathBuf, String>,
 }
 
 impl std::fmt::Debug for Loaded {
@@ -63,8 +70,7 @@ impl std::fmt::Debug for Loaded {
 
 /// Reads the config `text`.
 ///
-/// `read` reads the files that the text names (the maintenance page, certificates), and is given
-/// their paths as they stand there.
+/// `read` reads the files that the text names, and is given their paths as they stand in it.
 ///
 /// # Errors
 ///
@@ -89,9 +95,15 @@ pub fn check(
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let file = path.display().to_string();
     let text = read_file(path).map_err(|message| Problems::of_file(&file, message))?;
-    let read = |page: &Path| std::fs::read_to_string(places::beside(path, page));
-    match check(&text, &read) {
-        Ok(settings) => Ok(Loaded { settings, text }),
+    let files = RefCell::new(BTreeMap::new());
+    let read = |file: &Path| {
+        let text = std::fs::read_to_string(places::beside(path, file))?;
+        files.borrow_mut().insert(file.to_owned(), text.clone());
+        Ok(text)
+    };
+    let checked = check(&text, &read);
+    match checked {
+        Ok(settings) => Ok(Loaded { settings, text, files: files.into_inner() }),
         Err(problems) => Err(Problems { file, ..problems }),
     }
 }
@@ -127,7 +139,7 @@ fn settings(
     let rollout = rollout::plans(root.section("rollout"));
     let notify = notify::receivers(&mut root);
     let listener = listener::listeners(root.section("listener"), admin.http, read);
-    let service = service::services(root.section("service"), &guard);
+    let service = service::services(root.section("service"), &guard, read);
     root.finish();
     let (listener, service) = (listener?, service?);
     Some(Settings {

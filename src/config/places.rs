@@ -111,7 +111,7 @@ pub(super) fn host_header(value: &Value<'_>) -> Option<Box<str>> {
 }
 
 /// A host name or IP address, perhaps with a port.
-fn is_authority(text: &str) -> bool {
+pub(super) fn is_authority(text: &str) -> bool {
     let name = match text.rsplit_once(':') {
         Some((name, port)) if port.parse::<u16>().is_ok() => name,
         _ => text,

@@ -8,6 +8,7 @@ use super::{
     guard::guard,
     health::health,
     places::{host, path_prefix},
+    policy::{Read, policy},
     pool::{baseline, pools},
     reader::{Section, Value},
     values::{Limits, id_source, span, whole, word},
@@ -33,10 +34,11 @@ const FAILOVER: &[(&str, Failover)] =
     &[("any", Failover::Any), ("weighted", Failover::Weighted), ("off", Failover::Off)];
 
 /// Reads all services. No two may claim the same host and path; what their guards leave out is as
-/// `above`, in `[guard]`.
+/// `above`, in `[guard]`. `read` reads the files that they name.
 pub(super) fn services(
     section: Section<'_>,
     above: &Terms,
+    read: Read<'_>,
 ) -> Option<BTreeMap<ServiceName, Arc<Service>>> {
     if section.is_empty() {
         section
@@ -44,17 +46,18 @@ pub(super) fn services(
     }
     let mut claims = Claims::default();
     let named = section.named::<ServiceName>().into_iter();
-    let read = named.filter_map(|(name, value)| {
-        let service = service(name.as_ref(), &value, above, &mut claims)?;
+    let services = named.filter_map(|(name, value)| {
+        let service = service(name.as_ref(), &value, above, read, &mut claims)?;
         Some((name?, Arc::new(service)))
     });
-    Some(read.collect())
+    Some(services.collect())
 }
 
 fn service(
     name: Option<&ServiceName>,
     value: &Value<'_>,
     above: &Terms,
+    read: Read<'_>,
     claims: &mut Claims,
 ) -> Option<Service> {
     let mut section = value.section("[service.NAME.pool.POOL] with its endpoints")?;
@@ -77,6 +80,7 @@ fn service(
     let access_log = section.optional("access_log", access_log).flatten();
     let guard = guard(section.section("guard"), above);
     let check = checks(&mut section);
+    let policy = policy(&mut section, read);
     section.finish();
     // Every key was looked at before the first `?`, so one run shows every mistake.
     Some(Service {
@@ -94,6 +98,7 @@ fn service(
         access_log,
         guard,
         check,
+        policy,
         pool: pools?,
     })
 }

@@ -17,15 +17,17 @@ fn no_files(_: &Path) -> std::io::Result<String> {
     Err(Error::from(ErrorKind::NotFound))
 }
 
-/// What the full file names: a page, a certificate and its key.
+/// What the full file names: pages, a certificate and its key, passwords.
 fn every_file(path: &Path) -> std::io::Result<String> {
     static MADE: LazyLock<(String, String)> = LazyLock::new(|| {
         let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
         (made.cert.pem(), made.signing_key.serialize_pem())
     });
+    let ada = "ada:$2y$04$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
     Ok(match path.file_name().and_then(|name| name.to_str()) {
         Some("key.pem") => MADE.1.clone(),
         Some("fullchain.pem" | "clients.pem") => MADE.0.clone(),
+        Some("htpasswd") => ada.to_owned(),
         _ => "<h1>{{ message }}</h1>".to_owned(),
     })
 }

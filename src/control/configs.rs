@@ -1,6 +1,7 @@
 //! The config file while lbd runs: reload, diff, show, and the watcher.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -55,24 +56,27 @@ pub async fn reload(control: &Shared, terms: Terms, runtime: Runtime) -> Result<
 }
 
 /// Reads the file, beside control: its disk may hang.
-async fn load(control: &Shared, deadline: Instant) -> Result<Settings, Refusal> {
+async fn load(control: &Shared, deadline: Instant) -> Result<Loaded, Refusal> {
     let path = control.borrow().place.config.clone();
     let bad = |problem: String| Refusal::BadConfig(problem);
     let loading = spawn_blocking(move || config::load(&path));
     let loaded = timeout_at(deadline, loading).await.map_err(|_| bad(SILENT.into()))?;
     let loaded = loaded.map_err(|error| bad(error.to_string()))?;
-    Ok(loaded.map_err(|problems| bad(problems.to_string()))?.settings)
+    loaded.map_err(|problems| bad(problems.to_string()))
 }
 
 async fn take_over(control: &Shared, terms: Terms, runtime: Runtime) -> Result<Reloaded, Refusal> {
     let deadline = commit::deadline();
     let reloading = control.borrow().reloading.clone();
     let _turn = timeout_at(deadline, reloading.lock()).await.map_err(|_| commit::silent())?;
-    let settings = load(control, deadline).await?;
+    let Loaded { settings, files, .. } = load(control, deadline).await?;
     refuse_expired(&control.borrow().model.settings, &settings, clock::now())?;
     // Against what the process started with: that is what it still runs on.
     let needs_restart = config::needs_restart(&control.borrow().place.started_with, &settings);
     let changed = adopt(control, settings, terms, runtime, deadline).await?;
+    if !changed.dry_run {
+        control.borrow_mut().named_files = files.into_keys().collect();
+    }
     Ok(Reloaded { changed, needs_restart })
 }
 
@@ -192,7 +196,13 @@ pub async fn watch(control: Shared) {
     let mut seen = tried.clone();
     loop {
         ticks.tick().await;
-        let now = read(&control, &path).await;
+        let named = control.borrow().named_files.clone();
+        // Beside control: its disk may hang.
+        let reading = spawn_blocking({
+            let path = path.clone();
+            move || Content::read(&path, named)
+        });
+        let now = reading.await.ok().flatten();
         let settled = now == seen;
         seen.clone_from(&now);
         if settled && now != tried && now.is_some() {
@@ -203,30 +213,25 @@ pub async fn watch(control: Shared) {
     }
 }
 
-/// What the config consists of: the file's text, and the content of the files that it names.
+/// What the config consists of: the file's text, and what is in the files that it names.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Content {
     text: String,
-    files: Vec<Option<Arc<str>>>,
+    pub(super) files: BTreeMap<PathBuf, Option<String>>,
 }
 
 impl Content {
     /// As it was loaded.
     pub fn of(loaded: &Loaded) -> Self {
-        let files = loaded.settings.files().into_iter().map(|(_, text)| Some(text)).collect();
-        Self { text: loaded.text.clone(), files }
+        let files = loaded.files.iter().map(|(file, text)| (file.clone(), Some(text.clone())));
+        Self { text: loaded.text.clone(), files: files.collect() }
     }
-}
 
-/// Reads it, beside control: its disk may hang.
-async fn read(control: &Shared, path: &Path) -> Option<Content> {
-    let files = control.borrow().model.settings.files();
-    let path = path.to_owned();
-    let reading = spawn_blocking(move || {
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        let content = |(file, _): (PathBuf, _)| fs::read_to_string(folder.join(file)).ok();
-        let files = files.into_iter().map(|file| content(file).map(Arc::from)).collect();
-        Some(Content { text: fs::read_to_string(&path).ok()?, files })
-    });
-    reading.await.ok()?
+    /// As it is now, with the files that were named before.
+    fn read(config: &Path, named: Vec<PathBuf>) -> Option<Self> {
+        let folder = config.parent().unwrap_or(Path::new("/"));
+        let content = |file: &PathBuf| fs::read_to_string(folder.join(file)).ok();
+        let files = named.into_iter().map(|file| (file.clone(), content(&file))).collect();
+        Some(Self { text: fs::read_to_string(config).ok()?, files })
+    }
 }

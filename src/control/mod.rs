@@ -84,6 +84,8 @@ pub struct Control {
     recorder: Recorder,
     records: Records,
     notifiers: Notifiers,
+    /// The files that the config named when it was loaded last.
+    named_files: Vec<PathBuf>,
     /// What the listeners' handshakes are made with.
     handshakes: Holders,
     told_of_certificates: certificates::Told,
@@ -162,6 +164,7 @@ impl Control {
         let publisher = Publisher::new(&model, &mut tallies, logs);
         let edited = kept.as_ref().is_some_and(|kept| kept.revision != model.state.revision);
         let changed = kept.as_ref() != Some(&model.state);
+        let named_files = place.loaded.files.keys().cloned().collect();
         let mut control = Self {
             model,
             tallies,
@@ -173,6 +176,7 @@ impl Control {
             recorder: Recorder::default(),
             records,
             notifiers,
+            named_files,
             handshakes,
             told_of_certificates: certificates::Told::default(),
             rollbacks: BTreeMap::new(),

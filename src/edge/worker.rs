@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     observe::access_log::Buffers,
-    proxy::full::Full,
+    proxy::{full::Full, gate},
     tally::{Beat, ListenerTally, micros},
     view::{Published, Reader},
 };
@@ -56,6 +56,8 @@ pub struct Common {
     pub workers: usize,
     /// Where each shows that it is on time.
     pub beats: Arc<[Beat]>,
+    /// What the workers' gates share.
+    pub gates: Arc<gate::Common>,
 }
 
 /// A running worker.
@@ -168,6 +170,7 @@ fn request_path(index: usize, common: &Common, logs: Arc<Buffers>) -> Arc<HttpPr
         reader: Reader::new(common.published.clone()),
         failures: common.failures.clone(),
         logs,
+        gate: gate::Gate::new(common.gates.clone()),
     };
     Arc::new(http_proxy(&Arc::new(conf), full))
 }

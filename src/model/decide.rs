@@ -43,6 +43,16 @@ pub enum Outcome {
     Serve(usize, Placement),
 }
 
+impl Outcome {
+    /// The service (by index) that takes the request.
+    pub fn service(self) -> Option<usize> {
+        match self {
+            Self::Unrouted(_) => None,
+            Self::Maintenance(service, _) | Self::Serve(service, _) => Some(service),
+        }
+    }
+}
+
 /// Which pool serves a request, and why.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Placement {

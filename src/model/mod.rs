@@ -28,6 +28,7 @@ pub mod maintenance;
 mod merge;
 pub mod notify;
 mod orders;
+pub mod policy;
 pub mod preflight;
 pub mod refusal;
 pub mod rollout;

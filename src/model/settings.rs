@@ -13,10 +13,10 @@ use super::{
     health::Thresholds,
     listener::Listener,
     notify::Receiver,
+    policy::Policy,
     preflight::Check,
     rollout::Plan,
     split::Split,
-    tls::ListenerTls,
     units::{ListenerName, Millis, PlanName, PoolName, ServiceName, Share},
 };
 
@@ -43,16 +43,6 @@ pub struct Settings {
     pub listener: BTreeMap<ListenerName, Arc<Listener>>,
     /// `[service.NAME]`, at least one.
     pub service: BTreeMap<ServiceName, Arc<Service>>,
-}
-
-impl Settings {
-    /// The files that were read with the config file, by their paths as they stand there, and what was
-    /// in them.
-    pub fn files(&self) -> Vec<(PathBuf, Arc<str>)> {
-        let page = self.maintenance.page.clone().zip(self.maintenance.template.clone());
-        let tls = self.listener.values().filter_map(|listener| listener.tls.as_ref());
-        page.into_iter().chain(tls.flat_map(ListenerTls::files)).collect()
-    }
 }
 
 /// How operators reach lbd, and where it keeps its state.
@@ -180,6 +170,9 @@ pub struct Service {
     /// What its candidates must pass before they get traffic.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub check: Vec<Check>,
+    /// What it lets in, and what it changes.
+    #[serde(flatten)]
+    pub policy: Policy,
     /// The pools, in name order.
     pub pool: BTreeMap<PoolName, Pool>,
 }

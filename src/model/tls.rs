@@ -19,18 +19,6 @@ pub struct ListenerTls {
     pub client_ca: Option<TrustAnchors>,
 }
 
-impl ListenerTls {
-    /// The files, and what was in them.
-    pub fn files(&self) -> Vec<(PathBuf, Arc<str>)> {
-        let pairs = self.certificates.iter().flat_map(|entry| {
-            let Certificate { cert, key, cert_pem, key_pem, .. } = entry;
-            [(cert.clone(), cert_pem.clone()), (key.clone(), key_pem.0.clone())]
-        });
-        let anchors = self.client_ca.iter().map(|ca| (ca.file.clone(), ca.pem.clone()));
-        pairs.chain(anchors).collect()
-    }
-}
-
 /// A certificate with its chain and its key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Certificate {

@@ -17,7 +17,7 @@ use crate::{
         Moment,
         maintenance::{BYPASS_COOKIE, BYPASS_PATH, Gate},
     },
-    page::{Form, Page},
+    page::{Form, Page, words},
 };
 
 /// The status of the final answer, if one was begun. Interim ones (1xx) do not count.
@@ -64,12 +64,35 @@ pub async fn maintain(session: &mut Session, exchange: &mut Exchange, gate: Gate
     }
 }
 
+/// Answers with a status and its page: the service's own if it has one, else a plain one.
+///
+/// # Errors
+///
+/// If the client cannot be written to.
+pub async fn refuse(
+    session: &mut Session,
+    exchange: &Exchange,
+    status: u16,
+    extra: &[(header::HeaderName, HeaderValue)],
+) -> Result<()> {
+    let field = exchange.field();
+    let own = field.and_then(|field| field.service.settings.policy.error_pages.html(status));
+    let page = match own {
+        Some(html) => {
+            let (title, sentence) = words(status);
+            Page::with_html(html, status, title, sentence)
+        }
+        None => Page::of_status(status),
+    };
+    answer(session, exchange, status, &page, extra).await
+}
+
 /// Answers in lbd's own name.
 ///
 /// # Errors
 ///
 /// If the client cannot be written to.
-pub async fn answer(
+async fn answer(
     session: &mut Session,
     exchange: &Exchange,
     status: u16,

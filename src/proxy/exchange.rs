@@ -7,11 +7,13 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use http::HeaderValue;
 
 use super::{
     choose::{Choice, Field, Tried},
     client::Client,
+    compress::Encoder,
     telling::Telling,
 };
 use crate::{
@@ -39,6 +41,8 @@ pub struct Exchange {
     pub placement: Option<Placement>,
     /// Its id.
     pub id: HeaderValue,
+    /// The id of its trace, if it came without one.
+    pub trace: u128,
     /// What it has tried.
     pub tried: Tried,
     /// Whether a new connection must be made, because a kept one was stale.
@@ -47,8 +51,12 @@ pub struct Exchange {
     pub attempts: u32,
     /// The running attempt, or the last one.
     pub attempt: Option<Attempt>,
+    /// Bytes of the body that the running attempt was given, if they are limited.
+    pub received: u64,
     /// When the response's first byte came.
     pub first_byte: Option<Instant>,
+    /// What compresses the response, if it is compressed.
+    pub encoder: Option<Box<Encoder>>,
     /// Whose fault it is, if it failed.
     pub blame: Option<Blame>,
     /// Whether the last connection that failed did so by time.
@@ -87,11 +95,14 @@ impl Exchange {
             service: None,
             placement: None,
             id: HeaderValue::from_static("-"),
+            trace: fastrand::u128(..),
             tried: Tried::default(),
             fresh: false,
             attempts: 0,
             attempt: None,
+            received: 0,
             first_byte: None,
+            encoder: None,
             blame: None,
             timed_out: false,
             own_answer: true,
@@ -106,6 +117,16 @@ impl Exchange {
         let at = self.service?;
         let service: &snapshot::Service = view.snapshot.services.get(at)?;
         Some(Field { service, view: view.services.get(at)?, worker: self.worker })
+    }
+
+    /// Counts a piece of the request's body. True if the body is too large by now.
+    pub fn receives(&mut self, piece: Option<&Bytes>) -> bool {
+        let (Some(field), Some(piece)) = (self.field(), piece) else { return false };
+        let policy = &field.service.settings.policy;
+        let received = self.received + piece.len() as u64;
+        let is_too_large = policy.is_too_large(received);
+        self.received = received;
+        is_too_large
     }
 
     /// Begins an attempt; the one before ends.

@@ -36,6 +36,11 @@ pub fn facts<'a>(
     }
 }
 
+/// The length of the body in bytes, if the head says it.
+pub fn announced(request: &RequestHeader) -> Option<u64> {
+    request.headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
 /// The Host header without its port. Where the address has an authority too, it is the same: the head
 /// was refused otherwise.
 fn host(request: &RequestHeader) -> &str {

@@ -19,22 +19,23 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::sync::Notify;
 
 use super::{
-    answer::{answer, answered, maintain},
+    answer::{answered, refuse},
+    changes,
     client::Client,
+    compress,
     exchange::Exchange,
-    facts::{Map, client_address, facts},
+    facts::{Map, announced, client_address, facts},
     failure::{blame, failure_status, has_expired, is_timeout},
-    headers, record, secure,
+    gate::{Gate, deny},
+    headers, outcome,
+    patience::{await_body, paused, wait},
+    record, secure,
     upstream::{peer, to_origin_form},
 };
 use crate::{
-    model::{
-        Blame, Draw, Facts, Millis, Outcome, Target, decide, guard::Fate, route::Unrouted,
-        settings::ServiceTimeouts,
-    },
+    model::{Blame, Draw, Facts, Outcome, Target, decide, guard::Fate},
     observe::access_log::Buffers,
-    page::Page,
-    view::{Barrier, LocalView, Reader},
+    view::{LocalView, Reader},
 };
 
 /// Ends an attempt whose request the baseline gets next.
@@ -52,6 +53,8 @@ pub struct Full {
     pub failures: Arc<Notify>,
     /// The worker's part of the access logs.
     pub logs: Arc<Buffers>,
+    /// Who gets in.
+    pub gate: Gate,
 }
 
 #[async_trait]
@@ -101,25 +104,23 @@ impl ProxyHttp for Full {
         let Some(client) = exchange.client.clone() else { return Ok(false) };
         let request = session.req_header();
         let address = client_address(request, &client);
-        let headers = Map(&request.headers);
         exchange.id = headers::request_id(&request.headers, fastrand::u128(..));
         exchange.address = Some(address);
-        if let Some(location) = secure::elsewhere(request, &client) {
-            let status = secure::redirect_status(&request.method);
-            client.begin(None);
-            match location {
-                Some(location) => {
-                    let extra = [(header::LOCATION, location)];
-                    answer(session, exchange, status, &Page::of_status(status), &extra).await?;
-                }
-                None => answer(session, exchange, 400, &Page::of_status(400), &[]).await?,
-            }
+        if secure::send_to_tls(session, exchange, &client).await? {
             return Ok(true);
         }
+        let request = session.req_header();
+        let headers = Map(&request.headers);
         let facts = facts(request, &headers, address);
         let (mut view, mut outcome) = self.decide(&facts);
+        let service = outcome.service().and_then(|at| view.snapshot.services.get(at));
+        let denied = match service {
+            Some(service) => self.gate.denial(service, &facts, announced(request)).await,
+            None => None,
+        };
         let mut is_late = false;
-        while let Outcome::Serve(service, _) = outcome
+        while denied.is_none()
+            && let Outcome::Serve(service, _) = outcome
             && let Some((barrier, limit)) = paused(&view, service)
         {
             is_late = !barrier.pass(request.raw_path().len() + HEAD_COST, limit).await;
@@ -130,36 +131,13 @@ impl ProxyHttp for Full {
             (view, outcome) = self.decide(&facts);
         }
         exchange.view = Some(view);
-        match outcome {
-            Outcome::Unrouted(why) => {
-                client.begin(None);
-                let status = match why {
-                    Unrouted::Host => 421,
-                    Unrouted::Path => 404,
-                };
-                answer(session, exchange, status, &Page::of_status(status), &[]).await?;
-                Ok(true)
-            }
-            Outcome::Maintenance(service, gate) => {
-                client.begin(None);
-                exchange.service = Some(service);
-                maintain(session, exchange, gate).await?;
-                Ok(true)
-            }
-            Outcome::Serve(service, _) if is_late => {
-                client.begin(None);
-                exchange.service = Some(service);
-                let retry_after = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
-                answer(session, exchange, 503, &Page::of_status(503), &retry_after).await?;
-                Ok(true)
-            }
-            Outcome::Serve(service, placement) => {
-                exchange.service = Some(service);
-                exchange.placement = Some(placement);
-                client.begin(exchange.field().and_then(|f| f.service.settings.timeouts.total));
-                Ok(false)
-            }
+        if let Some(denial) = denied {
+            client.begin(None);
+            exchange.service = outcome.service();
+            deny(session, exchange, &denial).await?;
+            return Ok(true);
         }
+        outcome::begin(session, exchange, outcome, is_late).await
     }
 
     async fn upstream_peer(
@@ -185,6 +163,7 @@ impl ProxyHttp for Full {
             tally.cell(self.worker).retries.add(1);
         }
         exchange.own_answer = false;
+        exchange.received = 0;
         exchange.attempt(choice);
         if exchange.attempts > 1
             && let Some(client) = &exchange.client
@@ -216,13 +195,14 @@ impl ProxyHttp for Full {
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
         let Some(client) = &exchange.client else { return Ok(()) };
         let pin = exchange.field().and_then(|f| f.service.settings.pin.as_ref());
         headers::to_endpoint(request, client, &exchange.id, pin.map(|pin| &*pin.name))?;
+        changes::to_endpoint(session.req_header(), request, exchange)?;
         if !request.headers.contains_key(header::HOST)
             && let Some(endpoint) = exchange.endpoint()
         {
@@ -243,6 +223,10 @@ impl ProxyHttp for Full {
         end_of_stream: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        if !session.was_upgraded() && exchange.receives(body.as_ref()) {
+            exchange.tell_nothing();
+            return Error::e_explain(ErrorType::HTTPStatus(413), "the body is too large");
+        }
         // pingora issue 935: an empty last piece would be written as a second chunk terminator.
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
@@ -313,6 +297,11 @@ impl ProxyHttp for Full {
         if response.status.is_informational() {
             return Ok(());
         }
+        changes::to_client(session.req_header(), response, exchange)?;
+        let policy = exchange.field().map(|field| &field.service.settings.policy);
+        if let Some(compression) = policy.and_then(|policy| policy.compression.as_ref()) {
+            exchange.encoder = compress::begin(session.req_header(), response, compression)?;
+        }
         response.set_version(Version::HTTP_11);
         if session.req_header().version == Version::HTTP_10
             && response.remove_header(&header::TRANSFER_ENCODING).is_some()
@@ -324,6 +313,29 @@ impl ProxyHttp for Full {
             response.insert_header(name, value)?;
         }
         headers::to_client(response, &exchange.id, exchange.placement.and_then(|p| p.new_id))
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Duration>> {
+        if let Some(encoder) = &mut exchange.encoder {
+            *body = encoder.encode(body.as_ref(), end_of_stream)?;
+        }
+        Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut http::HeaderMap,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Bytes>> {
+        // Trailers that nobody announced: the end of the body is worth more.
+        exchange.encoder.as_mut().map_or(Ok(None), |encoder| encoder.encode(None, true))
     }
 
     fn fail_to_connect(
@@ -420,14 +432,14 @@ impl ProxyHttp for Full {
             exchange.own_answer = true;
         }
         if let ErrorType::HTTPStatus(_) = error.etype() {
-            exchange.own_answer = exchange.attempt.is_none();
+            exchange.own_answer = exchange.attempt.is_none() || status < 500;
         }
         session.set_keepalive(None);
         if status != 499 && answered(session).is_none() {
             let retry_after = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
             let extra = if status == 503 { &retry_after[..] } else { &[] };
             // A client that is gone cannot be told anything.
-            let _ = answer(session, exchange, status, &Page::of_status(status), extra).await;
+            let _ = refuse(session, exchange, status, extra).await;
         }
         if !session.is_body_done() {
             // Closed with unread bytes, the answer would be destroyed by a reset.
@@ -494,28 +506,5 @@ impl Full {
         if failed {
             self.failures.notify_one();
         }
-    }
-}
-
-/// Where requests of a service wait now, and for how long at most.
-fn paused(view: &LocalView, service: usize) -> Option<(Arc<Barrier>, Duration)> {
-    let pause = view.snapshot.services.get(service)?.paused?;
-    let barrier = view.services.get(service)?.barrier.clone()?;
-    Some((barrier, pause.max.duration()))
-}
-
-/// On HTTP/2: the rest of the request's body must go on in time. How long the endpoint may leave it
-/// lying is its own limit.
-fn await_body(is_complete: bool, exchange: &Exchange) {
-    if let (Some(client), Some(field)) = (&exchange.client, exchange.field()) {
-        let idle = field.service.settings.timeouts.idle;
-        let patience = Millis(client.listener.timeouts.body.0.saturating_add(idle.0));
-        client.wait_for_body(if is_complete { None } else { Some(patience) });
-    }
-}
-
-fn wait(exchange: &Exchange, of: impl Fn(&ServiceTimeouts) -> crate::model::Millis) {
-    if let (Some(client), Some(field)) = (&exchange.client, exchange.field()) {
-        client.wait_for_endpoint(of(&field.service.settings.timeouts));
     }
 }

@@ -43,6 +43,40 @@ pub fn request_id(headers: &HeaderMap, random: u128) -> HeaderValue {
     })
 }
 
+/// How the client asked: `http` or `https`, as far as proxies are trusted by their word.
+pub fn scheme(request: &RequestHeader, client: &Client) -> &'static str {
+    let said = request.headers.get(FORWARDED_PROTO).filter(|_| client.is_trusted(client.peer.ip()));
+    if said.is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"https")) {
+        "https"
+    } else {
+        "http"
+    }
+}
+
+/// Adds what lbd knows of the client to `Forwarded` (RFC 7239), behind what trusted proxies said.
+///
+/// # Errors
+///
+/// If a value cannot be put into a header, which values taken from headers always can.
+pub fn forwarded(
+    request: &mut RequestHeader,
+    host: Option<&HeaderValue>,
+    scheme: &str,
+    peer: IpAddr,
+) -> pingora_core::Result<()> {
+    let peer = match peer.to_canonical() {
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+        address @ IpAddr::V4(_) => address.to_string(),
+    };
+    // A host with a port is no token; quotes and backslashes no host has.
+    let host = host.and_then(|host| host.to_str().ok()).filter(|host| !host.contains(['"', '\\']));
+    let host = host.map_or_else(String::new, |host| format!(";host=\"{host}\""));
+    let own = format!("for={peer}{host};proto={scheme}");
+    let chain = joined(&request.headers, header::FORWARDED.as_str());
+    let value = chain.map_or_else(|| own.clone(), |chain| format!("{chain}, {own}"));
+    request.insert_header(header::FORWARDED, value)
+}
+
 /// Tells the endpoint who asks, for which host and how; forged claims are replaced, those of trusted
 /// proxies kept. Removes the pin, whose secret is none of the endpoint's business.
 ///

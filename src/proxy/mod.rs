@@ -5,13 +5,20 @@
 //! endpoint, [`headers`] edits heads, [`record`] counts and logs.
 
 mod answer;
+pub mod buckets;
+mod changes;
 pub mod choose;
 pub mod client;
+mod compress;
+mod door;
 pub mod exchange;
 mod facts;
 mod failure;
 pub mod full;
+pub mod gate;
 pub mod headers;
+mod outcome;
+mod patience;
 mod record;
 mod secure;
 mod shield;

@@ -2,14 +2,38 @@
 
 use http::{HeaderName, HeaderValue, header};
 use pingora_http::RequestHeader;
+use pingora_proxy::Session;
 
-use super::client::Client;
+use super::{answer::refuse, client::Client, exchange::Exchange};
 
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
+/// Sends a request that must come through TLS there. False if it may stay.
+///
+/// # Errors
+///
+/// If the client cannot be written to.
+pub async fn send_to_tls(
+    session: &mut Session,
+    exchange: &Exchange,
+    client: &Client,
+) -> pingora_core::Result<bool> {
+    let Some(location) = elsewhere(session.req_header(), client) else { return Ok(false) };
+    client.begin(None);
+    match location {
+        Some(location) => {
+            let status = redirect_status(&session.req_header().method);
+            let extra = [(header::LOCATION, location)];
+            refuse(session, exchange, status, &extra).await?;
+        }
+        None => refuse(session, exchange, 400, &[]).await?,
+    }
+    Ok(true)
+}
+
 /// Where a request that came without TLS is sent, if its listener says so; not if a trusted proxy in
 /// front says that its client came through TLS. `Some(None)`: it names no host to send it to.
-pub fn elsewhere(request: &RequestHeader, client: &Client) -> Option<Option<HeaderValue>> {
+fn elsewhere(request: &RequestHeader, client: &Client) -> Option<Option<HeaderValue>> {
     if !client.listener.redirect_to_https || client.is_secure {
         return None;
     }
@@ -29,7 +53,7 @@ pub fn elsewhere(request: &RequestHeader, client: &Client) -> Option<Option<Head
 }
 
 /// The status of such a redirect: methods with a body are sent again as they are.
-pub fn redirect_status(method: &http::Method) -> u16 {
+fn redirect_status(method: &http::Method) -> u16 {
     if matches!(*method, http::Method::GET | http::Method::HEAD) { 301 } else { 308 }
 }
 

@@ -85,7 +85,11 @@ impl Bench {
         let settings = Arc::new(settings);
         let place = Place {
             config: folder.path().join("lbd.toml"),
-            loaded: Content::of(&Loaded { settings: settings.as_ref().clone(), text }),
+            loaded: Content::of(&Loaded {
+                settings: settings.as_ref().clone(),
+                text,
+                files: Default::default(),
+            }),
             started_with: settings.clone(),
             started: clock::now(),
             listeners: Vec::new(),
