@@ -16,6 +16,7 @@
 //! | [`control`] | the single writer: orders, state, probes, reload, admin API |
 //! | [`observe`] | access log and metrics |
 //! | [`notify`] | tells receivers of events, each from a thread of its own |
+//! | [`trust`] | certificates and keys, and TLS towards endpoints made of them |
 //! | [`page`] | what lbd answers in its own name |
 //! | [`api`] | the admin API as one table, and what goes over the wire |
 //! | [`report`] | pure: a rollout's record → JSON, Markdown or one HTML file with plots |
@@ -57,4 +58,5 @@ pub mod page;
 pub mod proxy;
 pub mod report;
 pub mod tally;
+pub mod trust;
 pub mod view;

@@ -4,7 +4,7 @@
 //! key by key. Nothing stops at the first mistake: one run shows all of them, each with its line,
 //! its key, what is wrong and what to write instead. What comes out needs no further check.
 //!
-//! - [`check()`] is the reader itself; it touches nothing but the page template it is told to read.
+//! - [`check()`] is the reader itself; it touches nothing but the files it is told to read.
 //! - [`load`] reads a file from disk.
 //! - [`needs_restart`] names the changes that a reload cannot make.
 //!
@@ -24,6 +24,7 @@ mod check;
 mod diff;
 mod guard;
 mod health;
+mod link;
 mod listener;
 mod maintenance;
 mod notify;
@@ -61,7 +62,7 @@ impl std::fmt::Debug for Loaded {
 
 /// Reads the config `text`.
 ///
-/// `read` reads the maintenance page, and is given the path as it stands in the text.
+/// `read` reads the files that the text names, and is given the path as it stands in the text.
 ///
 /// # Errors
 ///
@@ -78,7 +79,7 @@ pub fn check(
     report.close(FILE_NAME, settings)
 }
 
-/// Reads the config file at `path`. A relative path of the maintenance page starts at its folder.
+/// Reads the config file at `path`. Relative paths in it start at its folder.
 ///
 /// # Errors
 ///
@@ -124,7 +125,7 @@ fn settings(
     let rollout = rollout::plans(root.section("rollout"));
     let notify = notify::receivers(&mut root);
     let listener = listener::listeners(root.section("listener"), admin.http);
-    let service = service::services(root.section("service"), &guard);
+    let service = service::services(root.section("service"), &guard, read);
     root.finish();
     let (listener, service) = (listener?, service?);
     Some(Settings {

@@ -7,6 +7,7 @@ use super::{
     check::checks,
     guard::guard,
     health::health,
+    link::Read,
     places::{host, path_prefix},
     pool::{baseline, pools},
     reader::{Section, Value},
@@ -37,6 +38,7 @@ const FAILOVER: &[(&str, Failover)] =
 pub(super) fn services(
     section: Section<'_>,
     above: &Terms,
+    read: Read<'_>,
 ) -> Option<BTreeMap<ServiceName, Arc<Service>>> {
     if section.is_empty() {
         section
@@ -44,11 +46,11 @@ pub(super) fn services(
     }
     let mut claims = Claims::default();
     let named = section.named::<ServiceName>().into_iter();
-    let read = named.filter_map(|(name, value)| {
-        let service = service(name.as_ref(), &value, above, &mut claims)?;
+    let services = named.filter_map(|(name, value)| {
+        let service = service(name.as_ref(), &value, above, &mut claims, read)?;
         Some((name?, Arc::new(service)))
     });
-    Some(read.collect())
+    Some(services.collect())
 }
 
 fn service(
@@ -56,6 +58,7 @@ fn service(
     value: &Value<'_>,
     above: &Terms,
     claims: &mut Claims,
+    read: Read<'_>,
 ) -> Option<Service> {
     let mut section = value.section("[service.NAME.pool.POOL] with its endpoints")?;
     let ids = "a list, as in [\"header:X-User-Id\", \"cookie:uid\"]";
@@ -64,7 +67,7 @@ fn service(
     if let (Some(name), Some(hosts), Some(paths)) = (name, &hosts, &paths) {
         claims.add(name, hosts, paths, &section);
     }
-    let pools = pools(&mut section);
+    let pools = pools(&mut section, read);
     let baseline = baseline(&mut section, pools.as_ref());
     let user_id = section.list("user_id", ids, id_source).unwrap_or_default();
     let anonymous = section.or("anonymous", Anonymous::default(), word(ANONYMOUS));

@@ -2,6 +2,7 @@ use std::{
     collections::BTreeSet,
     io::{Error, ErrorKind, Write as _},
     path::Path,
+    sync::LazyLock,
 };
 
 use proptest::prelude::*;
@@ -16,8 +17,18 @@ fn no_files(_: &Path) -> std::io::Result<String> {
     Err(Error::from(ErrorKind::NotFound))
 }
 
-fn a_page(_: &Path) -> std::io::Result<String> {
-    Ok("<h1>{{ message }}</h1>".to_owned())
+/// The files that the full file names.
+fn a_file(path: &Path) -> std::io::Result<String> {
+    static MADE: LazyLock<(String, String)> = LazyLock::new(|| {
+        let made = rcgen::generate_simple_self_signed(["app.internal".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    });
+    let name = path.to_str().unwrap_or_default();
+    Ok(match name.rsplit_once('.') {
+        Some((key, "pem")) if key.ends_with(".key") => MADE.1.clone(),
+        Some((_, "pem")) => MADE.0.clone(),
+        Some(_) | None => "<h1>{{ message }}</h1>".to_owned(),
+    })
 }
 
 fn good(text: &str) -> Settings {
@@ -96,7 +107,7 @@ fn the_full_file_shows_the_defaults() {
 /// The same of sections that stand behind a `#`, each given without the keys that have a default.
 #[test]
 fn what_is_optional_shows_its_defaults() {
-    let web = |text: &str| check(text, &a_page).unwrap().service.values().nth(1).cloned().unwrap();
+    let web = |text: &str| check(text, &a_file).unwrap().service.values().nth(1).cloned().unwrap();
     let without = |key: &str| {
         let text = every_key();
         let begins = format!("{key} = ");
@@ -106,7 +117,7 @@ fn what_is_optional_shows_its_defaults() {
     assert_eq!(web(&without("method")).check, web(&every_key()).check);
     assert_eq!(web(&without("expect")).check, web(&every_key()).check);
     assert_eq!(web(&every_key()).check.len(), 1);
-    let notify = |text: &str| check(text, &a_page).unwrap().notify;
+    let notify = |text: &str| check(text, &a_file).unwrap().notify;
     let shown = notify(&every_key());
     assert_eq!(notify(&without("severity"))[0], shown[0]);
     assert_eq!(shown.len(), 4);
@@ -125,7 +136,7 @@ fn the_full_file_shows_every_key() {
         let header = line.starts_with('[');
         probe = format!("{probe}{line}\n{}", if header { "zzzzzzzz = 1\n" } else { "" });
     }
-    let problems = check(&format!("zzzzzzzz = 1\n{probe}"), &a_page).unwrap_err();
+    let problems = check(&format!("zzzzzzzz = 1\n{probe}"), &a_file).unwrap_err();
     let mut known = BTreeSet::new();
     for problem in &problems.list {
         let keys = problem.message.strip_prefix("unknown key; known here: ");
@@ -193,12 +204,12 @@ fn settings_print_as_a_config_file() {
 /// The secrets are put back in place of the stars, in the order in which they are printed.
 #[test]
 fn everything_prints_as_a_config_file() {
-    let settings = check(&every_key(), &a_page).unwrap();
+    let settings = check(&every_key(), &a_file).unwrap();
     let mut printed = toml::to_string(&settings).unwrap();
     let stars = printed.matches("***").count();
     let slack = "https://hooks.slack.com/services/change-me";
     printed = printed.replacen("***", slack, 1).replace("***", "change-me-please");
-    assert_eq!(check(&printed, &a_page).unwrap(), settings, "{printed}");
+    assert_eq!(check(&printed, &a_file).unwrap(), settings, "{printed}");
     assert_eq!(stars, 6);
 }
 

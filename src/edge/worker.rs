@@ -24,7 +24,7 @@ use super::{connection::serve, io::EdgeIo, listener::Bound};
 use crate::{
     model::{settings::Listener, units::ListenerName},
     observe::access_log::Buffers,
-    proxy::{client::Client, full::Full},
+    proxy::{client::Client, full::Full, peers::Peers},
     tally::{Beat, ListenerTally, micros},
     view::{Published, Reader},
 };
@@ -167,6 +167,7 @@ fn request_path(index: usize, common: &Common, logs: Arc<Buffers>) -> Arc<HttpPr
         worker: index,
         reader: Reader::new(common.published.clone()),
         failures: common.failures.clone(),
+        peers: Peers::default(),
         logs,
     };
     Arc::new(http_proxy(&Arc::new(conf), full))

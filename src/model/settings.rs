@@ -11,6 +11,7 @@ use super::{
     address::Address,
     guard::Terms,
     health::Thresholds,
+    link::Link,
     notify::Receiver,
     preflight::Check,
     rollout::Plan,
@@ -219,6 +220,9 @@ pub struct Pool {
     pub weight: Share,
     /// The endpoints by the file.
     pub endpoints: Vec<EndpointSpec>,
+    /// How they are spoken to.
+    #[serde(flatten)]
+    pub link: Arc<Link>,
 }
 
 /// An endpoint as the file lists it.

@@ -15,6 +15,7 @@ use super::{
     cohort::Cohort,
     guard::{Epoch, PoolTag},
     health::Standing,
+    link::Link,
     maintenance::Maintenance,
     route::Routes,
     settings,
@@ -76,6 +77,8 @@ pub struct Pool {
     pub share: Share,
     /// Users who always or never come here.
     pub cohort: Option<Arc<Cohort>>,
+    /// How its endpoints are spoken to.
+    pub link: Arc<Link>,
     /// Its endpoints. One whose host name has several addresses is here several times.
     pub endpoints: Box<[Endpoint]>,
 }
@@ -193,6 +196,7 @@ mod tests {
             in_use: true,
             share: Share::WHOLE,
             cohort: None,
+            link: Arc::default(),
             endpoints: endpoints.iter().enumerate().map(endpoint).collect(),
         }
     }

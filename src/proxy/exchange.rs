@@ -15,7 +15,7 @@ use super::{
     telling::Telling,
 };
 use crate::{
-    model::{Blame, Placement, snapshot},
+    model::{Blame, Placement, link::Link, snapshot},
     tally::{EndpointCell, PoolTally},
     view::{LocalView, ServiceView, View},
 };
@@ -49,6 +49,8 @@ pub struct Exchange {
     pub attempt: Option<Attempt>,
     /// When the response's first byte came.
     pub first_byte: Option<Instant>,
+    /// Whether the end of the answer says how it went.
+    pub awaits_status: bool,
     /// Whose fault it is, if it failed.
     pub blame: Option<Blame>,
     /// Whether the last connection that failed did so by time.
@@ -92,6 +94,7 @@ impl Exchange {
             attempts: 0,
             attempt: None,
             first_byte: None,
+            awaits_status: false,
             blame: None,
             timed_out: false,
             own_answer: true,
@@ -120,6 +123,13 @@ impl Exchange {
         }
     }
 
+    /// The connection was lost before an answer, which is nobody's failure: the next attempt makes a
+    /// new one, if it can elsewhere.
+    pub fn renew(&mut self) {
+        self.fresh = true;
+        self.tried.avoid = self.choice();
+    }
+
     /// Where the request is counted: its pool's tally, or lbd's own.
     pub fn tally(&self) -> Option<&PoolTally> {
         let view = self.view.as_ref()?;
@@ -140,6 +150,12 @@ impl Exchange {
     pub fn endpoint(&self) -> Option<&snapshot::Endpoint> {
         let choice = self.attempt.as_ref()?.choice;
         Some(&self.field()?.service.pools[choice.pool].endpoints[choice.endpoint])
+    }
+
+    /// How the endpoint of the running attempt, or the last one, is spoken to.
+    pub fn link(&self) -> Option<&Arc<Link>> {
+        let choice = self.attempt.as_ref()?.choice;
+        Some(&self.field()?.service.pools[choice.pool].link)
     }
 
     /// Whether another pool serves it than the one it belongs to.

@@ -11,6 +11,7 @@
 
 mod broken;
 mod http;
+mod identity;
 mod lab;
 mod load;
 mod origin;
@@ -22,9 +23,10 @@ use std::time::{Duration, Instant};
 
 pub use broken::{Dead, Deaf, RawOrigin};
 pub use http::{Answer, Client, Request};
+pub use identity::{Authority, Identity};
 pub use lab::Lab;
 pub use load::{Crowd, Load, predicted};
-pub use origin::{Origin, hash};
+pub use origin::{Origin, Speech, hash};
 pub use outcome::{Begun, Outcome};
 pub use plan::Plan;
 pub use receiver::{Receiver, Told};
