@@ -71,6 +71,9 @@ pub struct EdgeIo {
 enum Rest {
     Length(u64),
     Chunked(Chunks),
+    /// Everything once the protocol is another, nothing before: bytes right behind the request are
+    /// the new protocol's, or the next request if the endpoint does not switch.
+    Tunnel,
     Everything,
 }
 
@@ -145,7 +148,7 @@ impl EdgeIo {
                     self.rest = match body {
                         Framing::Length(length) => Rest::Length(length),
                         Framing::Chunked => Rest::Chunked(Chunks::default()),
-                        Framing::Upgrade => Rest::Everything,
+                        Framing::Upgrade => Rest::Tunnel,
                     };
                     return Ok(());
                 }
@@ -278,7 +281,7 @@ impl EdgeIo {
             Rest::Chunked(chunks) => {
                 chunks.follow(&self.input[..within]).map_err(|_| io::ErrorKind::InvalidData.into())
             }
-            Rest::Everything => Ok(within),
+            Rest::Tunnel | Rest::Everything => Ok(within),
         }
     }
 
@@ -287,6 +290,7 @@ impl EdgeIo {
             && match &self.rest {
                 Rest::Length(left) => *left == 0,
                 Rest::Chunked(chunks) => chunks.is_done(),
+                Rest::Tunnel => !self.client.is_switched(),
                 Rest::Everything => false,
             }
     }

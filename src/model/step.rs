@@ -419,7 +419,8 @@ impl Model {
                 let standing = self.standing(&key, spec);
                 let is_fresh = self.warming.contains_key(&key);
                 let EndpointKey { address, target, .. } = key;
-                Endpoint { address, target, weight: spec.weight, standing, is_fresh }
+                let (admin, weight) = (spec.admin, spec.weight);
+                Endpoint { address, target, weight, admin, standing, is_fresh }
             })
         });
         Pool {

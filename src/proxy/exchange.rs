@@ -13,6 +13,7 @@ use super::{
     choose::{Choice, Field, Tried},
     client::Client,
     telling::Telling,
+    tunnel::{Opened, Tunnel},
 };
 use crate::{
     model::{Blame, Placement, link::Link, snapshot},
@@ -57,6 +58,10 @@ pub struct Exchange {
     pub timed_out: bool,
     /// Whether lbd answered before any pool was asked.
     pub own_answer: bool,
+    /// What the running attempt may become.
+    pub tunnel: Option<Arc<Tunnel>>,
+    /// The tunnel that it became.
+    pub opened: Option<Opened>,
     /// What the guard has been told.
     pub telling: Telling,
     /// The pool, by index, whose failed attempt is replayed on the baseline, and what went wrong.
@@ -98,6 +103,8 @@ impl Exchange {
             blame: None,
             timed_out: false,
             own_answer: true,
+            tunnel: None,
+            opened: None,
             telling: Telling::default(),
             shielded: None,
         }

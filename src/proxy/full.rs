@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use super::{
     answer::{answer, answered, maintain},
     client::Client,
+    dial::Dial,
     exchange::Exchange,
     facts::{Map, client_address, facts},
     failure::{
@@ -30,11 +31,12 @@ use super::{
     headers,
     peers::{Need, Peers},
     record,
+    tunnel::{self, Opened, Tunnel, Tunnels},
     upstream::{name_host, to_origin_form},
 };
 use crate::{
     model::{
-        Blame, Draw, Facts, Outcome, decide, guard::Fate, route::Unrouted,
+        Blame, Draw, Facts, Outcome, decide, guard::Fate, link::Protocol, route::Unrouted,
         settings::ServiceTimeouts,
     },
     observe::access_log::Buffers,
@@ -57,6 +59,8 @@ pub struct Full {
     pub failures: Arc<Notify>,
     /// How it connects to endpoints.
     pub peers: Peers,
+    /// Its open tunnels.
+    pub tunnels: Arc<Tunnels>,
     /// The worker's part of the access logs.
     pub logs: Arc<Buffers>,
 }
@@ -188,12 +192,19 @@ impl ProxyHttp for Full {
         else {
             return Error::e_explain(ErrorType::InternalError, "an endpoint vanished");
         };
+        // HTTP/2 knows no upgrades: the request goes as it is.
+        let is_upgrade = link.protocol != Protocol::H2c && tunnel::is_wanted(session.req_header());
         let need = match exchange.fresh {
-            _ if session.is_upgrade_req() => Need::Upgrade,
+            _ if is_upgrade => Need::Upgrade,
             true => Need::Fresh,
             false => Need::Any,
         };
-        self.peers.peer(endpoint, link, &timeouts, need).map(Box::new)
+        let mut peer = self.peers.peer(endpoint, link, &timeouts, need)?;
+        if is_upgrade {
+            exchange.tunnel = Tunnel::new(exchange);
+            peer.options.custom_l4 = Some(Arc::new(Dial { tunnel: exchange.tunnel.clone() }));
+        }
+        Ok(Box::new(peer))
     }
 
     async fn upstream_request_filter(
@@ -202,6 +213,9 @@ impl ProxyHttp for Full {
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        if let Some(tunnel) = exchange.tunnel.as_ref().filter(|_| session.is_body_done()) {
+            tunnel.hold();
+        }
         if session.is_body_empty() {
             // HTTP/2 ends such a request with its head: no further hook is asked.
             wait(exchange, |timeouts| timeouts.first_byte);
@@ -227,6 +241,9 @@ impl ProxyHttp for Full {
             *body = None;
         }
         if end_of_stream && exchange.first_byte.is_none() {
+            if let Some(tunnel) = &exchange.tunnel {
+                tunnel.end_request();
+            }
             exchange.tell_sent();
             wait(exchange, |timeouts| timeouts.first_byte);
         }
@@ -250,7 +267,17 @@ impl ProxyHttp for Full {
         if failed && exchange.shield(session, Blame::Upstream5xx) {
             return Error::e_explain(SHIELDED, "the baseline answers instead");
         }
-        wait(exchange, |timeouts| timeouts.idle);
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            exchange.opened = exchange.tunnel.take().map(|tunnel| self.tunnels.open(tunnel));
+            if let (Some(client), Some(_)) = (&exchange.client, &exchange.opened) {
+                client.switch();
+            }
+            // The tunnel's own limit is for both directions together.
+            session.set_read_timeout(None);
+            wait(exchange, |timeouts| timeouts.tunnel);
+        } else {
+            wait(exchange, |timeouts| timeouts.idle);
+        }
         Ok(())
     }
 
@@ -347,6 +374,9 @@ impl ProxyHttp for Full {
             error.set_retry(true);
             return error;
         }
+        if exchange.opened.as_ref().is_some_and(Opened::is_closed) {
+            return error;
+        }
         let upstream = *error.esource() == ErrorSource::Upstream;
         let untouched = exchange.first_byte.is_none() && answered(session).is_none();
         let whole = !session.as_ref().retry_buffer_truncated();
@@ -377,6 +407,10 @@ impl ProxyHttp for Full {
         error: &Error,
         exchange: &mut Exchange,
     ) -> FailToProxy {
+        if exchange.opened.is_some() {
+            // It was answered: what ended the tunnel is not that request's failure.
+            return FailToProxy { error_code: 101, can_reuse_downstream: false };
+        }
         let mut status = failure_status(error, exchange);
         if has_expired(exchange) && !session.is_body_done() {
             // Its time ran out while the client still sent: not the endpoint's fault.

@@ -7,6 +7,7 @@
 mod answer;
 pub mod choose;
 pub mod client;
+mod dial;
 pub mod exchange;
 mod facts;
 mod failure;
@@ -18,4 +19,5 @@ pub mod peers;
 mod record;
 mod shield;
 mod telling;
+pub mod tunnel;
 mod upstream;

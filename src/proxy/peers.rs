@@ -64,7 +64,7 @@ pub enum Need {
     Any,
     /// A new one, because one that was kept was stale.
     Fresh,
-    /// HTTP/1.1, which is the one to take other protocols' place (RFC 9110, section 7.8).
+    /// A new one of HTTP/1.1, whose place another protocol can take (RFC 9110, section 7.8).
     Upgrade,
 }
 
@@ -95,8 +95,12 @@ impl Peers {
         options.connection_timeout = Some(timeouts.connect.duration());
         options.total_connection_timeout = Some(timeouts.connect.duration());
         // The client's deadline tells first byte and idle apart; this only catches what escapes it.
-        options.read_timeout = Some(timeouts.first_byte.max(timeouts.idle).duration() * 2);
-        options.write_timeout = Some(timeouts.idle.duration());
+        let (mut read, mut write) = (timeouts.first_byte.max(timeouts.idle), timeouts.idle);
+        if need == Need::Upgrade {
+            (read, write) = (read.max(timeouts.tunnel), write.max(timeouts.tunnel));
+        }
+        options.read_timeout = Some(read.duration() * 2);
+        options.write_timeout = Some(write.duration());
         options.idle_timeout = Some(timeouts.keepalive.duration());
         if link.protocol != Protocol::Http1 {
             let prepared = self.prepared(link)?;
@@ -112,7 +116,7 @@ impl Peers {
             peer.client_cert_key = prepared.own.clone();
             peer.group_key = prepared.group;
         }
-        if need == Need::Fresh {
+        if matches!(need, Need::Fresh | Need::Upgrade) {
             // No kept connection has this key.
             peer.group_key = fastrand::u64(1..);
         }
@@ -176,7 +180,7 @@ mod tests {
     use super::*;
     use crate::model::{
         Millis,
-        health::Standing,
+        health::{AdminState, Standing},
         link::{Pem, Tls},
         settings::Secret,
     };
@@ -184,7 +188,14 @@ mod tests {
     fn endpoint(address: &str) -> Endpoint {
         let address: crate::model::Address = address.parse().unwrap();
         let target = Target::Tcp("127.0.0.1:443".parse().unwrap());
-        Endpoint { address, target, weight: 1, standing: Standing::Up, is_fresh: false }
+        Endpoint {
+            address,
+            target,
+            weight: 1,
+            admin: AdminState::Ready,
+            standing: Standing::Up,
+            is_fresh: false,
+        }
     }
 
     fn link(protocol: Protocol, ca: Option<&str>) -> Arc<Link> {
@@ -202,6 +213,7 @@ mod tests {
             idle: span,
             total: None,
             keepalive: span,
+            tunnel: span,
         }
     }
 
