@@ -18,7 +18,7 @@
 //! | [`notify`] | tells receivers of events, each from a thread of its own |
 //! | [`page`] | what lbd answers in its own name |
 //! | [`api`] | the admin API as one table, and what goes over the wire |
-//! | [`tls`] | certificates: read, held for each listener, chosen at each handshake |
+//! | [`tls`] | certificates and keys: read, held for each listener, chosen at each handshake; TLS towards endpoints |
 //! | [`report`] | pure: a rollout's record → JSON, Markdown or one HTML file with plots |
 //! | [`cli`] | `lbctl`: grammar → request; reply → text or JSON |
 //!

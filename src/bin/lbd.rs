@@ -60,6 +60,8 @@ struct Flags {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
+    // Chosen before any library chooses for itself; an error says that it was chosen already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env()

@@ -3,11 +3,11 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     net::SocketAddr,
-    path::Path,
     sync::Arc,
 };
 
 use super::{
+    Read,
     places::{network, socket_address},
     reader::{Section, Value},
     tls::tls,
@@ -29,7 +29,7 @@ const HEADER_BYTES_MAX: usize = 256 << 10;
 pub(super) fn listeners(
     section: Section<'_>,
     admin: Option<SocketAddr>,
-    read: &dyn Fn(&Path) -> std::io::Result<String>,
+    read: Read<'_>,
 ) -> Option<BTreeMap<ListenerName, Arc<Listener>>> {
     if section.is_empty() {
         section
@@ -54,10 +54,7 @@ pub(super) fn listeners(
     Some(listeners.collect())
 }
 
-fn listener(
-    value: &Value<'_>,
-    read: &dyn Fn(&Path) -> std::io::Result<String>,
-) -> Option<Listener> {
+fn listener(value: &Value<'_>, read: Read<'_>) -> Option<Listener> {
     let mut section = value.section("[listener.NAME] with address = \"0.0.0.0:80\"")?;
     let networks = "a list of networks, as in [\"10.0.0.0/8\"]";
     let address = section.required("address", "\"0.0.0.0:80\"", socket_address);

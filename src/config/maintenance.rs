@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
+    Read,
     places::{file_path, network},
     reader::{Section, Value},
     values::{Limits, span, text},
@@ -15,10 +16,7 @@ const MESSAGE_MAX: usize = 4096;
 const MESSAGE: &str = "We are carrying out maintenance and will be back shortly.";
 
 /// Reads `[maintenance]`; `read` reads the template.
-pub(super) fn maintenance(
-    mut section: Section<'_>,
-    read: &dyn Fn(&Path) -> std::io::Result<String>,
-) -> MaintenanceDefaults {
+pub(super) fn maintenance(mut section: Section<'_>, read: Read<'_>) -> MaintenanceDefaults {
     let networks = "a list of networks, as in [\"10.0.0.0/8\"]";
     let page = section.take("page");
     let path = page.as_ref().and_then(file_path);
@@ -35,11 +33,7 @@ pub(super) fn maintenance(
     maintenance
 }
 
-fn template(
-    value: &Value<'_>,
-    path: &Path,
-    read: &dyn Fn(&Path) -> std::io::Result<String>,
-) -> Option<Arc<str>> {
+fn template(value: &Value<'_>, path: &Path, read: Read<'_>) -> Option<Arc<str>> {
     let text = match read(path) {
         Ok(text) => text,
         Err(error) => {

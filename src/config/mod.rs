@@ -28,6 +28,7 @@ mod check;
 mod diff;
 mod guard;
 mod health;
+mod link;
 mod listener;
 mod maintenance;
 mod notify;
@@ -44,6 +45,9 @@ mod values;
 pub use diff::needs_restart;
 pub use problem::{Problem, Problems};
 pub use tls::reread;
+
+/// Reads a file that the config names, by its path as it stands there.
+type Read<'r> = &'r dyn Fn(&Path) -> std::io::Result<String>;
 
 /// The name that problems carry where the text did not come from a file.
 const FILE_NAME: &str = "lbd.toml";
@@ -127,10 +131,7 @@ fn read_file(path: &Path) -> Result<String, String> {
     })
 }
 
-fn settings(
-    mut root: Section<'_>,
-    read: &dyn Fn(&Path) -> std::io::Result<String>,
-) -> Option<Settings> {
+fn settings(mut root: Section<'_>, read: Read<'_>) -> Option<Settings> {
     let admin = admin::admin(root.section("admin"));
     let runtime = admin::runtime(root.section("runtime"));
     let bucketing = admin::bucketing(root.section("bucketing"));

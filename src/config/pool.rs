@@ -1,13 +1,19 @@
 //! `[service.NAME.pool.POOL]`: endpoints, weights, and which pool is the baseline.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
+    Read,
+    link::link,
     reader::{Section, Value},
     values::{parsed, share, whole},
 };
 use crate::model::{
     Address, PoolName, Share,
+    link::Link,
     settings::{EndpointSpec, Pool},
     split::NotASplit,
 };
@@ -21,10 +27,11 @@ struct Draft {
     name: Option<PoolName>,
     endpoints: Option<Vec<EndpointSpec>>,
     weight: Option<Option<Share>>,
+    link: Option<Arc<Link>>,
 }
 
 /// Reads all pools of a service; `None` if anything is wrong with them.
-pub(super) fn pools(service: &mut Section<'_>) -> Option<BTreeMap<PoolName, Pool>> {
+pub(super) fn pools(service: &mut Section<'_>, read: Read<'_>) -> Option<BTreeMap<PoolName, Pool>> {
     let section = service.section("pool");
     if section.is_empty() {
         return section.missing(
@@ -35,7 +42,7 @@ pub(super) fn pools(service: &mut Section<'_>) -> Option<BTreeMap<PoolName, Pool
     }
     let named = section.named::<PoolName>();
     // Every pool is read before one that is wrong spoils the service.
-    let drafts: Vec<_> = named.into_iter().map(|(name, value)| draft(name, &value)).collect();
+    let drafts: Vec<_> = named.into_iter().map(|(name, value)| draft(name, &value, read)).collect();
     let drafts: Vec<Draft> = drafts.into_iter().collect::<Option<_>>()?;
     if drafts.is_empty() {
         return None;
@@ -46,10 +53,9 @@ pub(super) fn pools(service: &mut Section<'_>) -> Option<BTreeMap<PoolName, Pool
         let message = format!("{wrong}; write weights that do, or leave one out to take the rest");
         service.missing("", &message).ok_or(())
     });
-    let pools = drafts
-        .into_iter()
-        .zip(weights.ok()?)
-        .map(|(draft, weight)| Some((draft.name?, Pool { weight, endpoints: draft.endpoints? })));
+    let pools = drafts.into_iter().zip(weights.ok()?).map(|(draft, weight)| {
+        Some((draft.name?, Pool { weight, endpoints: draft.endpoints?, link: draft.link? }))
+    });
     pools.collect()
 }
 
@@ -76,15 +82,16 @@ pub(super) fn baseline(
     }
 }
 
-fn draft(name: Option<PoolName>, value: &Value<'_>) -> Option<Draft> {
+fn draft(name: Option<PoolName>, value: &Value<'_>, read: Read<'_>) -> Option<Draft> {
     let mut section = value.section(POOL)?;
     let endpoints = endpoints(&mut section);
     let weight = match section.take("weight") {
         Some(value) => share(&value).map(Some),
         None => Some(None),
     };
+    let link = link(&mut section, endpoints.as_deref(), read);
     section.finish();
-    Some(Draft { name, endpoints, weight })
+    Some(Draft { name, endpoints, weight, link })
 }
 
 fn endpoints(section: &mut Section<'_>) -> Option<Vec<EndpointSpec>> {

@@ -3,15 +3,16 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    Read,
     access::access_log,
     check::checks,
     guard::guard,
     health::health,
     places::{host, path_prefix},
-    policy::{Read, policy},
+    policy::policy,
     pool::{baseline, pools},
     reader::{Section, Value},
-    values::{Limits, id_source, span, whole, word},
+    values::{Limits, id_source, or_none, span, whole, word},
 };
 use crate::model::{
     Millis, ServiceName,
@@ -21,6 +22,7 @@ use crate::model::{
 };
 
 const TIMEOUT_LIMITS: Limits = (Millis(10), Millis::from_secs(24 * 3600));
+const DRAIN_LIMITS: Limits = (Millis(0), Millis::from_secs(24 * 3600));
 const RETRIES_MAX: u32 = 10;
 const SECRET_CHARS_MIN: usize = 8;
 const ANONYMOUS: &[(&str, Anonymous)] = &[
@@ -67,7 +69,7 @@ fn service(
     if let (Some(name), Some(hosts), Some(paths)) = (name, &hosts, &paths) {
         claims.add(name, hosts, paths, &section);
     }
-    let pools = pools(&mut section);
+    let pools = pools(&mut section, read);
     let baseline = baseline(&mut section, pools.as_ref());
     let user_id = section.list("user_id", ids, id_source).unwrap_or_default();
     let anonymous = section.or("anonymous", Anonymous::default(), word(ANONYMOUS));
@@ -76,6 +78,8 @@ fn service(
     let failover = section.or("failover", Failover::default(), word(FAILOVER));
     let retries = section.or("retries", 2, whole(0..=RETRIES_MAX));
     let timeouts = timeouts(section.section("timeouts"));
+    let drain = or_none(span(DRAIN_LIMITS));
+    let tunnel_drain = section.or("tunnel_drain", Some(Millis::from_secs(10)), drain);
     let health = health(section.section("health"));
     let access_log = section.optional("access_log", access_log).flatten();
     let guard = guard(section.section("guard"), above);
@@ -94,6 +98,7 @@ fn service(
         failover,
         retries,
         timeouts,
+        tunnel_drain,
         health,
         access_log,
         guard,
@@ -113,6 +118,7 @@ fn timeouts(mut section: Section<'_>) -> ServiceTimeouts {
         idle: limit("idle", 60),
         total,
         keepalive: limit("keepalive", 4),
+        tunnel: limit("tunnel", 3600),
     };
     section.finish();
     timeouts

@@ -17,17 +17,18 @@ fn no_files(_: &Path) -> std::io::Result<String> {
     Err(Error::from(ErrorKind::NotFound))
 }
 
-/// What the full file names: pages, a certificate and its key, passwords.
+/// What the full file names: pages, certificates and their keys, passwords.
 fn every_file(path: &Path) -> std::io::Result<String> {
     static MADE: LazyLock<(String, String)> = LazyLock::new(|| {
-        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        let made = rcgen::generate_simple_self_signed(["app.internal".to_owned()]).unwrap();
         (made.cert.pem(), made.signing_key.serialize_pem())
     });
     let ada = "ada:$2y$04$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
-    Ok(match path.file_name().and_then(|name| name.to_str()) {
-        Some("key.pem") => MADE.1.clone(),
-        Some("fullchain.pem" | "clients.pem") => MADE.0.clone(),
-        Some("htpasswd") => ada.to_owned(),
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    Ok(match name {
+        "htpasswd" => ada.to_owned(),
+        _ if name.ends_with("key.pem") => MADE.1.clone(),
+        _ if name.ends_with(".pem") => MADE.0.clone(),
         _ => "<h1>{{ message }}</h1>".to_owned(),
     })
 }

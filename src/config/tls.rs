@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{places::file_path, reader::Value, values::word};
+use super::{Read, places::file_path, reader::Value, values::word};
 use crate::{
     model::{
         settings::Secret,
@@ -12,9 +12,6 @@ use crate::{
 };
 
 const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
-
-/// Reads files; given the path as it stands in the config.
-type Read<'r> = &'r dyn Fn(&Path) -> std::io::Result<String>;
 
 /// Reads TLS of a listener; `read` reads the files.
 pub(super) fn tls(value: &Value<'_>, read: Read<'_>) -> Option<ListenerTls> {
@@ -59,7 +56,7 @@ fn certificate(value: &Value<'_>, read: Read<'_>) -> Option<Certificate> {
 
 fn trust_anchors(value: &Value<'_>, read: Read<'_>) -> Option<TrustAnchors> {
     let (file, pem) = with_content(read)(value)?;
-    match tls::anchors(&pem) {
+    match tls::roots(&pem) {
         Ok(_) => Some(TrustAnchors { file, pem }),
         Err(problem) => value.problem(format!(
             "{} {problem}; write a file with the certificates of those who sign clients', in PEM",
@@ -103,7 +100,7 @@ pub fn reread(tls: &ListenerTls, read: Read<'_>) -> Result<ListenerTls, Vec<Stri
         new.certificates.push(one);
     }
     if let Some(Some(ca)) = anchors {
-        if let Err(problem) = tls::anchors(&ca.pem) {
+        if let Err(problem) = tls::roots(&ca.pem) {
             problems.push(format!("{} {problem}", ca.file.display()));
         }
         new.client_ca = Some(ca);

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod commands;
 pub mod commit;
 mod configs;
+mod dial;
 pub mod disk;
 mod explain;
 pub mod fault;

@@ -1,20 +1,20 @@
 //! Active health checks: one small task for each endpoint that is in use.
 
-use std::{collections::HashMap, error::Error, io, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::{Body, Bytes, Incoming};
-use hyper_util::rt::TokioIo;
+use hyper::body::{Bytes, Incoming};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
-    task::{AbortHandle, JoinSet, spawn_local},
+    task::{AbortHandle, spawn_local},
     time::{sleep, timeout},
 };
 
-use super::Shared;
-use crate::model::{EndpointKey, Sight, Target, health::AdminState, settings::Probe};
+use super::{
+    Shared,
+    dial::{Dialer, with_cause},
+};
+use crate::model::{EndpointKey, Sight, Target, health::AdminState, link::Link, settings::Probe};
 
 /// How much of an answer's body is looked at, in bytes.
 const BODY_MAX: usize = 256 * 1024;
@@ -24,20 +24,20 @@ const SPREAD: Duration = Duration::from_millis(200);
 /// Keeps a probing task for every endpoint whose service has an active check.
 pub async fn keep_probing(control: Shared) {
     let mut changes = control.borrow().changes();
-    let mut running: HashMap<EndpointKey, (Probe, AbortHandle)> = HashMap::new();
+    let mut running: HashMap<EndpointKey, (Asked, AbortHandle)> = HashMap::new();
     loop {
         let wanted = wanted(&control);
-        running.retain(|key, (probe, task)| {
-            let keep = wanted.get(key) == Some(probe);
+        running.retain(|key, (asked, task)| {
+            let keep = wanted.get(key) == Some(asked);
             if !keep {
                 task.abort();
             }
             keep
         });
-        for (key, probe) in wanted {
+        for (key, asked) in wanted {
             running.entry(key).or_insert_with_key(|key| {
-                let task = spawn_local(probe_forever(control.clone(), key.clone(), probe.clone()));
-                (probe, task.abort_handle())
+                let task = spawn_local(probe_forever(control.clone(), key.clone(), asked.clone()));
+                (asked, task.abort_handle())
             });
         }
         if changes.changed().await.is_err() {
@@ -46,7 +46,10 @@ pub async fn keep_probing(control: Shared) {
     }
 }
 
-fn wanted(control: &Shared) -> HashMap<EndpointKey, Probe> {
+/// What an endpoint is asked, and how.
+type Asked = (Probe, Arc<Link>);
+
+fn wanted(control: &Shared) -> HashMap<EndpointKey, Asked> {
     let control = control.borrow();
     let model = &control.model;
     model
@@ -54,15 +57,17 @@ fn wanted(control: &Shared) -> HashMap<EndpointKey, Probe> {
         .filter(|(_, endpoint)| endpoint.admin != AdminState::Maint)
         .filter_map(|(key, _)| {
             let probe = model.settings.service.get(&key.service)?.health.probe.clone()?;
-            Some((key, probe))
+            let link = model.link(&key.service, &key.pool);
+            Some((key, (probe, link)))
         })
         .collect()
 }
 
-async fn probe_forever(control: Shared, key: EndpointKey, probe: Probe) {
+async fn probe_forever(control: Shared, key: EndpointKey, (probe, link): Asked) {
+    let dialer = Dialer::new(link);
     sleep(SPREAD.mul_f64(fastrand::f64())).await;
     loop {
-        let result = probe_once(&key, &probe).await;
+        let result = probe_once(&key, &probe, &dialer).await;
         control.borrow_mut().see(Sight::Probed(key.clone(), result.map_err(Into::into)));
         // A tenth more or less, so that checks of many endpoints drift apart.
         sleep(probe.interval.duration().mul_f64(0.9 + 0.2 * fastrand::f64())).await;
@@ -70,13 +75,14 @@ async fn probe_forever(control: Shared, key: EndpointKey, probe: Probe) {
 }
 
 /// Makes one probe of an endpoint. `Err` says why it failed.
-pub async fn probe_once(key: &EndpointKey, probe: &Probe) -> Result<(), String> {
-    let answer = timeout(probe.timeout.duration(), ask(key, probe)).await;
+pub async fn probe_once(key: &EndpointKey, probe: &Probe, dialer: &Dialer) -> Result<(), String> {
+    let answer = timeout(probe.timeout.duration(), ask(key, probe, dialer)).await;
     answer.unwrap_or_else(|_| Err(format!("no answer within {}", probe.timeout)))
 }
 
-async fn ask(key: &EndpointKey, probe: &Probe) -> Result<(), String> {
-    let stream = connect(&key.target).await.map_err(|error| format!("no connection: {error}"))?;
+async fn ask(key: &EndpointKey, probe: &Probe, dialer: &Dialer) -> Result<(), String> {
+    let stream = dialer.connect(&key.address, &key.target).await;
+    let stream = stream.map_err(|error| format!("no connection: {error}"))?;
     let host = probe.host.as_deref().map_or_else(|| default_host(key), ToOwned::to_owned);
     let request = Request::get(&*probe.path)
         .header("host", host)
@@ -84,7 +90,8 @@ async fn ask(key: &EndpointKey, probe: &Probe) -> Result<(), String> {
         .header("connection", "close")
         .body(Empty::<Bytes>::new())
         .map_err(|error| format!("the check cannot be asked: {error}"))?;
-    let (response, _connection) = send(stream, request)
+    let (response, _connection) = dialer
+        .send(stream, request)
         .await
         .map_err(|error| format!("no HTTP answer: {}", with_cause(&error)))?;
     judge(response, probe).await
@@ -110,46 +117,5 @@ pub fn default_host(key: &EndpointKey) -> String {
     match &key.target {
         Target::Tcp(_) => key.address.to_string(),
         Target::Unix(_) => "localhost".to_owned(),
-    }
-}
-
-/// Bytes to and from an endpoint.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
-
-/// Connects to where an endpoint is.
-pub async fn connect(target: &Target) -> io::Result<Box<dyn Stream>> {
-    match target {
-        Target::Tcp(address) => {
-            let stream = TcpStream::connect(address).await?;
-            // What is measured is the endpoint, not how long its system waits to acknowledge.
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
-        }
-        Target::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
-    }
-}
-
-/// Sends one request. The connection is open for as long as the second value is kept.
-pub async fn send<B>(
-    stream: Box<dyn Stream>,
-    request: Request<B>,
-) -> hyper::Result<(Response<Incoming>, JoinSet<hyper::Result<()>>)>
-where
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
-{
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let mut task = JoinSet::new();
-    task.spawn_local(connection);
-    Ok((sender.send_request(request).await?, task))
-}
-
-/// An error of hyper's in words; its own do not name the cause.
-pub fn with_cause(error: &hyper::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }

@@ -72,6 +72,9 @@ pub struct EdgeIo {
 enum Rest {
     Length(u64),
     Chunked(Chunks),
+    /// Everything once the protocol is another, nothing before: bytes right behind the request are
+    /// the new protocol's, or the next request if the endpoint does not switch.
+    Tunnel,
     Everything,
 }
 
@@ -159,7 +162,7 @@ impl EdgeIo {
                     self.rest = match body {
                         Framing::Length(length) => Rest::Length(length),
                         Framing::Chunked => Rest::Chunked(Chunks::default()),
-                        Framing::Upgrade => Rest::Everything,
+                        Framing::Upgrade => Rest::Tunnel,
                     };
                     return Ok(Next::Request);
                 }
@@ -308,7 +311,7 @@ impl EdgeIo {
             Rest::Chunked(chunks) => {
                 chunks.follow(&self.input[..within]).map_err(|_| io::ErrorKind::InvalidData.into())
             }
-            Rest::Everything => Ok(within),
+            Rest::Tunnel | Rest::Everything => Ok(within),
         }
     }
 
@@ -317,6 +320,7 @@ impl EdgeIo {
             && match &self.rest {
                 Rest::Length(left) => *left == 0,
                 Rest::Chunked(chunks) => chunks.is_done(),
+                Rest::Tunnel => !self.client.is_switched(),
                 Rest::Everything => false,
             }
     }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     observe::access_log::Buffers,
-    proxy::{full::Full, gate},
+    proxy::{full::Full, gate, peers::Peers, tunnel::Tunnels},
     tally::{Beat, ListenerTally, micros},
     view::{Published, Reader},
 };
@@ -127,12 +127,13 @@ fn run(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> {
 
 async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> {
     let logs = Arc::new(Buffers::default());
+    let tunnels = Arc::new(Tunnels::default());
     // A channel of the worker's own: its receivers are cloned for every request.
     let (tell, stop) = watch::channel(false);
     let shop = Arc::new(Shop {
         index,
         workers: common.workers,
-        full: request_path(index, &common, logs.clone()),
+        full: request_path(index, &common, logs.clone(), tunnels.clone()),
         reader: Reader::new(common.published.clone()),
         stop,
         draining: Arc::default(),
@@ -144,7 +145,8 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
         let socket = tokio::net::TcpListener::from_std(socket)?;
         accepting.spawn(accept(shop.clone(), Door { socket, entrance }));
     }
-    let flushing = tokio::spawn(keep_time(index, logs.clone(), common.beats.clone()));
+    let flushing =
+        tokio::spawn(keep_time(shop.clone(), logs.clone(), common.beats.clone(), tunnels));
     told(&mut common.stop.clone()).await;
     shop.draining.store(true, Relaxed);
     tell.send_replace(true);
@@ -157,7 +159,12 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
     Ok(())
 }
 
-fn request_path(index: usize, common: &Common, logs: Arc<Buffers>) -> Arc<HttpProxy<Full>> {
+fn request_path(
+    index: usize,
+    common: &Common,
+    logs: Arc<Buffers>,
+    tunnels: Arc<Tunnels>,
+) -> Arc<HttpProxy<Full>> {
     let conf = ServerConf {
         threads: 1,
         upstream_keepalive_pool_size: UPSTREAM_IDLE_MAX,
@@ -169,6 +176,8 @@ fn request_path(index: usize, common: &Common, logs: Arc<Buffers>) -> Arc<HttpPr
         worker: index,
         reader: Reader::new(common.published.clone()),
         failures: common.failures.clone(),
+        peers: Peers::default(),
+        tunnels,
         logs,
         gate: gate::Gate::new(common.gates.clone()),
     };
@@ -176,14 +185,15 @@ fn request_path(index: usize, common: &Common, logs: Arc<Buffers>) -> Arc<HttpPr
 }
 
 /// Hands gathered log lines on, and shows control that this worker is on time: what takes long while it
-/// is not is no evidence of a slow pool.
-async fn keep_time(index: usize, logs: Arc<Buffers>, beats: Arc<[Beat]>) {
+/// is not is no evidence of a slow pool. Ends tunnels that have gone on for too long.
+async fn keep_time(shop: Arc<Shop>, logs: Arc<Buffers>, beats: Arc<[Beat]>, tunnels: Arc<Tunnels>) {
     let mut ticks = interval(Beat::PACE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         logs.flush();
-        if let Some(beat) = beats.get(index) {
+        tunnels.look(Instant::now(), || shop.reader.current());
+        if let Some(beat) = beats.get(shop.index) {
             beat.0.set(micros(Instant::now()));
         }
     }

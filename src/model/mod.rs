@@ -23,6 +23,7 @@ pub mod facts;
 pub mod guard;
 pub mod health;
 pub mod histogram;
+pub mod link;
 pub mod listener;
 pub mod maintenance;
 mod merge;

@@ -11,6 +11,7 @@ use super::{
     address::Address,
     guard::Terms,
     health::Thresholds,
+    link::Link,
     listener::Listener,
     notify::Receiver,
     policy::Policy,
@@ -159,6 +160,9 @@ pub struct Service {
     pub retries: u32,
     /// Time limits towards endpoints.
     pub timeouts: ServiceTimeouts,
+    /// How long a tunnel goes on whose users belong elsewhere by now; `None`: for ever.
+    #[serde(serialize_with = "span_or_none")]
+    pub tunnel_drain: Option<Millis>,
     /// Active and passive checks.
     pub health: HealthChecks,
     /// Where requests are logged.
@@ -198,6 +202,9 @@ pub struct Pool {
     pub weight: Share,
     /// The endpoints by the file.
     pub endpoints: Vec<EndpointSpec>,
+    /// How they are spoken to.
+    #[serde(flatten)]
+    pub link: Arc<Link>,
 }
 
 /// An endpoint as the file lists it.
@@ -357,6 +364,8 @@ pub struct ServiceTimeouts {
     pub total: Option<Millis>,
     /// How long an unused connection is kept. Below the endpoint's own limit, or requests are lost.
     pub keepalive: Millis,
+    /// How long a tunnel may be silent, as that of a WebSocket.
+    pub tunnel: Millis,
 }
 
 /// Active and passive checks of a service's endpoints.
@@ -451,6 +460,13 @@ pub enum LogFormat {
 
 fn octal<S: Serializer>(mode: &u32, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&format_args!("{mode:04o}"))
+}
+
+fn span_or_none<S: Serializer>(span: &Option<Millis>, to: S) -> Result<S::Ok, S::Error> {
+    match span {
+        Some(span) => span.serialize(to),
+        None => to.serialize_str("none"),
+    }
 }
 
 fn passive_or_false<S: Serializer>(passive: &Option<Passive>, to: S) -> Result<S::Ok, S::Error> {

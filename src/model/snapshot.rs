@@ -14,7 +14,8 @@ use super::{
     bucket::Draw,
     cohort::Cohort,
     guard::{Epoch, PoolTag},
-    health::Standing,
+    health::{AdminState, Standing},
+    link::Link,
     maintenance::Maintenance,
     route::Routes,
     settings,
@@ -76,6 +77,8 @@ pub struct Pool {
     pub share: Share,
     /// Users who always or never come here.
     pub cohort: Option<Arc<Cohort>>,
+    /// How its endpoints are spoken to.
+    pub link: Arc<Link>,
     /// Its endpoints. One whose host name has several addresses is here several times.
     pub endpoints: Box<[Endpoint]>,
 }
@@ -89,6 +92,8 @@ pub struct Endpoint {
     pub target: Target,
     /// Its weight inside the pool.
     pub weight: u16,
+    /// What the operator wants of it.
+    pub admin: AdminState,
     /// How fit it is to serve.
     pub standing: Standing,
     /// Whether it came up so lately that what it does is not judged.
@@ -185,7 +190,14 @@ mod tests {
         let endpoint = |(n, (weight, standing)): (usize, &(u16, Standing))| {
             let address: Address = format!("127.0.0.1:{}", 9000 + n).parse().unwrap();
             let target = address.fixed_target().unwrap();
-            Endpoint { address, target, weight: *weight, standing: *standing, is_fresh: false }
+            Endpoint {
+                address,
+                target,
+                weight: *weight,
+                admin: AdminState::Ready,
+                standing: *standing,
+                is_fresh: false,
+            }
         };
         Pool {
             name: "blue".parse().unwrap(),
@@ -193,6 +205,7 @@ mod tests {
             in_use: true,
             share: Share::WHOLE,
             cohort: None,
+            link: Arc::default(),
             endpoints: endpoints.iter().enumerate().map(endpoint).collect(),
         }
     }

@@ -14,6 +14,7 @@ use super::{
     event::{Actor, Event, Severity},
     guard::{Finding, Watch},
     health::{AdminState, Health, Standing},
+    link::Link,
     refusal::Refusal,
     rollout::{Phase, Signal},
     route::Routes,
@@ -399,6 +400,12 @@ impl Model {
         }
     }
 
+    /// How a pool's endpoints are spoken to.
+    pub fn link(&self, service: &ServiceName, pool: &PoolName) -> Arc<Link> {
+        let service = self.settings.service.get(service);
+        service.and_then(|s| s.pool.get(pool)).map(|pool| pool.link.clone()).unwrap_or_default()
+    }
+
     fn pool(&self, service: &ServiceName, s: &ServiceState, pool: &PoolName, share: Share) -> Pool {
         let specs = s.endpoints.get(pool).map(Vec::as_slice).unwrap_or_default();
         let endpoints = specs.iter().flat_map(|spec| {
@@ -412,7 +419,8 @@ impl Model {
                 let standing = self.standing(&key, spec);
                 let is_fresh = self.warming.contains_key(&key);
                 let EndpointKey { address, target, .. } = key;
-                Endpoint { address, target, weight: spec.weight, standing, is_fresh }
+                let (admin, weight) = (spec.admin, spec.weight);
+                Endpoint { address, target, weight, admin, standing, is_fresh }
             })
         });
         Pool {
@@ -421,6 +429,7 @@ impl Model {
             in_use: specs.iter().any(|e| e.admin == AdminState::Ready),
             share,
             cohort: self.state.cohorts.of(pool).cloned(),
+            link: self.link(service, pool),
             endpoints: endpoints.collect(),
         }
     }

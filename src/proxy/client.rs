@@ -39,6 +39,7 @@ pub struct Client {
     /// When more of the request's body must have come, in milliseconds since `epoch`; 0: none is owed.
     body: AtomicU64,
     left: AtomicBool,
+    switched: AtomicBool,
 }
 
 impl Client {
@@ -56,6 +57,7 @@ impl Client {
             expired: AtomicBool::new(false),
             body: AtomicU64::new(0),
             left: AtomicBool::new(false),
+            switched: AtomicBool::new(false),
         }
     }
 
@@ -112,6 +114,7 @@ impl Client {
     /// A request begins; it ends after `total` at the latest.
     pub fn begin(&self, total: Option<Millis>) {
         self.expired.store(false, Relaxed);
+        self.switched.store(false, Relaxed);
         self.end.store(total.map_or(0, |total| self.now() + total.0), Relaxed);
         self.patience.store(0, Relaxed);
         self.deadline.store(self.end.load(Relaxed), Relaxed);
@@ -145,6 +148,16 @@ impl Client {
     pub fn is_over(&self) -> bool {
         let end = self.end.load(Relaxed);
         end != 0 && end <= self.now()
+    }
+
+    /// The endpoint switches to another protocol: from now on the client's bytes are that's.
+    pub fn switch(&self) {
+        self.switched.store(true, Relaxed);
+    }
+
+    /// Whether the connection's protocol is another by now.
+    pub fn is_switched(&self) -> bool {
+        self.switched.load(Relaxed)
     }
 
     /// The request is over.

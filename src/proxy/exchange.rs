@@ -15,9 +15,10 @@ use super::{
     client::Client,
     compress::Encoder,
     telling::Telling,
+    tunnel::{Opened, Tunnel},
 };
 use crate::{
-    model::{Blame, Placement, snapshot},
+    model::{Blame, Placement, link::Link, snapshot},
     tally::{EndpointCell, PoolTally},
     view::{LocalView, ServiceView, View},
 };
@@ -57,12 +58,18 @@ pub struct Exchange {
     pub first_byte: Option<Instant>,
     /// What compresses the response, if it is compressed.
     pub encoder: Option<Box<Encoder>>,
+    /// Whether the end of the answer says how it went.
+    pub awaits_status: bool,
     /// Whose fault it is, if it failed.
     pub blame: Option<Blame>,
     /// Whether the last connection that failed did so by time.
     pub timed_out: bool,
     /// Whether lbd answered before any pool was asked.
     pub own_answer: bool,
+    /// What the running attempt may become.
+    pub tunnel: Option<Arc<Tunnel>>,
+    /// The tunnel that it became.
+    pub opened: Option<Opened>,
     /// What the guard has been told.
     pub telling: Telling,
     /// The pool, by index, whose failed attempt is replayed on the baseline, and what went wrong.
@@ -103,9 +110,12 @@ impl Exchange {
             received: 0,
             first_byte: None,
             encoder: None,
+            awaits_status: false,
             blame: None,
             timed_out: false,
             own_answer: true,
+            tunnel: None,
+            opened: None,
             telling: Telling::default(),
             shielded: None,
         }
@@ -141,6 +151,13 @@ impl Exchange {
         }
     }
 
+    /// The connection was lost before an answer, which is nobody's failure: the next attempt makes a
+    /// new one, if it can elsewhere.
+    pub fn renew(&mut self) {
+        self.fresh = true;
+        self.tried.avoid = self.choice();
+    }
+
     /// Where the request is counted: its pool's tally, or lbd's own.
     pub fn tally(&self) -> Option<&PoolTally> {
         let view = self.view.as_ref()?;
@@ -161,6 +178,12 @@ impl Exchange {
     pub fn endpoint(&self) -> Option<&snapshot::Endpoint> {
         let choice = self.attempt.as_ref()?.choice;
         Some(&self.field()?.service.pools[choice.pool].endpoints[choice.endpoint])
+    }
+
+    /// How the endpoint of the running attempt, or the last one, is spoken to.
+    pub fn link(&self) -> Option<&Arc<Link>> {
+        let choice = self.attempt.as_ref()?.choice;
+        Some(&self.field()?.service.pools[choice.pool].link)
     }
 
     /// Whether another pool serves it than the one it belongs to.

@@ -21,8 +21,39 @@ pub fn blame(error: &Error, exchange: &Exchange) -> Blame {
     match error.etype() {
         _ if has_expired(exchange) || is_timeout(error) => Blame::Timeout,
         ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::InvalidH2 => Blame::Protocol,
+        // What the library itself found wrong, not what the endpoint said.
+        _ if h2_cause(error).is_some_and(h2::Error::is_library) => Blame::Protocol,
         _ => Blame::Reset,
     }
+}
+
+/// Whether the connection was lost, rather than the request refused or answered: what is nobody's
+/// failure where the connection was a kept one.
+pub fn is_loss(error: &Error) -> bool {
+    matches!(
+        error.etype(),
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
+    )
+}
+
+/// Whether an HTTP/2 endpoint said that it did not begin with the request: it closes the connection
+/// (GOAWAY), or wants no more requests on it (REFUSED_STREAM). Another connection may have it,
+/// whatever its method (RFC 9113, section 8.7).
+pub fn is_unprocessed(error: &Error) -> bool {
+    h2_cause(error).is_some_and(|cause| {
+        let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let leaving = cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR);
+        cause.is_remote() && (refused || leaving)
+    })
+}
+
+/// Whether an HTTP/2 endpoint said that it closes the whole connection, for whatever reason.
+pub fn is_closing(error: &Error) -> bool {
+    h2_cause(error).is_some_and(|cause| cause.is_go_away() && cause.is_remote())
+}
+
+fn h2_cause(error: &Error) -> Option<&h2::Error> {
+    error.root_cause().downcast_ref()
 }
 
 /// The status for a request that could not be served; 499 where the client is gone.

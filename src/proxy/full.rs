@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Version, header};
+use http::{HeaderMap, HeaderValue, Version, header};
 use pingora_core::{
     Error, ErrorSource, ErrorType, Result, modules::http::HttpModules, upstreams::peer::HttpPeer,
 };
@@ -23,17 +23,23 @@ use super::{
     changes,
     client::Client,
     compress,
+    dial::Dial,
     exchange::Exchange,
     facts::{Map, announced, client_address, facts},
-    failure::{blame, failure_status, has_expired, is_timeout},
+    failure::{
+        blame, failure_status, has_expired, is_closing, is_loss, is_timeout, is_unprocessed,
+    },
     gate::{Gate, deny},
+    grpc::Status,
     headers, outcome,
     patience::{await_body, paused, wait},
+    peers::{Need, Peers},
     record, secure,
-    upstream::{peer, to_origin_form},
+    tunnel::{self, Opened, Tunnel, Tunnels},
+    upstream::{name_host, to_origin_form},
 };
 use crate::{
-    model::{Blame, Draw, Facts, Outcome, Target, decide, guard::Fate},
+    model::{Blame, Draw, Facts, Outcome, decide, guard::Fate, link::Protocol},
     observe::access_log::Buffers,
     view::{LocalView, Reader},
 };
@@ -51,6 +57,10 @@ pub struct Full {
     pub reader: Reader,
     /// Told when an attempt failed, so that control looks at once.
     pub failures: Arc<Notify>,
+    /// How it connects to endpoints.
+    pub peers: Peers,
+    /// Its open tunnels.
+    pub tunnels: Arc<Tunnels>,
     /// The worker's part of the access logs.
     pub logs: Arc<Buffers>,
     /// Who gets in.
@@ -172,25 +182,30 @@ impl ProxyHttp for Full {
         }
         exchange.tell_attempt(session.is_body_done());
         let timeouts = exchange.field().map(|f| f.service.settings.timeouts);
-        match (exchange.endpoint(), timeouts) {
-            (Some(endpoint), Some(timeouts)) => {
-                let mut peer = peer(&endpoint.target, &timeouts)?;
-                if session.is_http2() {
-                    // Its transport is all streams', and keeps no deadline for one.
-                    let patience = timeouts.first_byte.max(timeouts.idle);
-                    peer.options.read_timeout = Some(patience.duration());
-                    await_body(session.is_body_done(), exchange);
-                }
-                if exchange.fresh {
-                    // No kept connection has this key.
-                    peer.group_key = fastrand::u64(1..);
-                }
-                Ok(Box::new(peer))
-            }
-            (Some(_) | None, _) => {
-                Error::e_explain(ErrorType::InternalError, "an endpoint vanished")
-            }
+        let (Some(endpoint), Some(link), Some(timeouts)) =
+            (exchange.endpoint(), exchange.link(), timeouts)
+        else {
+            return Error::e_explain(ErrorType::InternalError, "an endpoint vanished");
+        };
+        // HTTP/2 knows no upgrades: the request goes as it is.
+        let is_upgrade = link.protocol != Protocol::H2c && tunnel::is_wanted(session.req_header());
+        let need = match exchange.fresh {
+            _ if is_upgrade => Need::Upgrade,
+            true => Need::Fresh,
+            false => Need::Any,
+        };
+        let mut peer = self.peers.peer(endpoint, link, &timeouts, need)?;
+        if session.is_http2() {
+            // Its transport is all streams', and keeps no deadline for one.
+            let patience = timeouts.first_byte.max(timeouts.idle);
+            peer.options.read_timeout = Some(patience.duration());
+            await_body(session.is_body_done(), exchange);
         }
+        if is_upgrade {
+            exchange.tunnel = Tunnel::new(exchange);
+            peer.options.custom_l4 = Some(Arc::new(Dial { tunnel: exchange.tunnel.clone() }));
+        }
+        Ok(Box::new(peer))
     }
 
     async fn upstream_request_filter(
@@ -199,21 +214,21 @@ impl ProxyHttp for Full {
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        if let Some(tunnel) = exchange.tunnel.as_ref().filter(|_| session.is_body_done()) {
+            tunnel.hold();
+        }
+        if session.is_body_empty() {
+            // HTTP/2 ends such a request with its head: no further hook is asked.
+            wait(exchange, |timeouts| timeouts.first_byte);
+        }
         let Some(client) = &exchange.client else { return Ok(()) };
         let pin = exchange.field().and_then(|f| f.service.settings.pin.as_ref());
         headers::to_endpoint(request, client, &exchange.id, pin.map(|pin| &*pin.name))?;
         changes::to_endpoint(session.req_header(), request, exchange)?;
-        if !request.headers.contains_key(header::HOST)
-            && let Some(endpoint) = exchange.endpoint()
-        {
-            // HTTP/1.0 clients need not name a host; the HTTP/1.1 request to the endpoint must.
-            let host = match endpoint.target {
-                Target::Tcp(_) => endpoint.address.to_string(),
-                Target::Unix(_) => "localhost".to_owned(),
-            };
-            request.insert_header(header::HOST, host)?;
+        match exchange.endpoint() {
+            Some(endpoint) => name_host(request, endpoint),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     async fn request_body_filter(
@@ -235,6 +250,9 @@ impl ProxyHttp for Full {
             await_body(end_of_stream, exchange);
         }
         if end_of_stream && exchange.first_byte.is_none() {
+            if let Some(tunnel) = &exchange.tunnel {
+                tunnel.end_request();
+            }
             exchange.tell_sent();
             wait(exchange, |timeouts| timeouts.first_byte);
         }
@@ -254,16 +272,21 @@ impl ProxyHttp for Full {
             return Ok(());
         }
         exchange.first_byte = Some(Instant::now());
-        let status = response.status.as_u16();
-        let failed = status >= 500;
-        exchange.blame = if failed { Some(Blame::Upstream5xx) } else { None };
-        // A 500 or 501 is the application's word; these three are what gateways and dying servers say.
-        self.judge(exchange, matches!(status, 502..=504));
-        self.tell(exchange, if failed { Fate::Failed } else { Fate::Good });
+        let failed = self.judge_answer(exchange, response);
         if failed && exchange.shield(session, Blame::Upstream5xx) {
             return Error::e_explain(SHIELDED, "the baseline answers instead");
         }
-        wait(exchange, |timeouts| timeouts.idle);
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            exchange.opened = exchange.tunnel.take().map(|tunnel| self.tunnels.open(tunnel));
+            if let (Some(client), Some(_)) = (&exchange.client, &exchange.opened) {
+                client.switch();
+            }
+            // The tunnel's own limit is for both directions together.
+            session.set_read_timeout(None);
+            wait(exchange, |timeouts| timeouts.tunnel);
+        } else {
+            wait(exchange, |timeouts| timeouts.idle);
+        }
         Ok(())
     }
 
@@ -281,6 +304,16 @@ impl ProxyHttp for Full {
             }
         }
         Ok(None)
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        self.judge_end(exchange, Status::of(trailers));
+        Ok(())
     }
 
     async fn response_filter(
@@ -346,6 +379,13 @@ impl ProxyHttp for Full {
         mut error: Box<Error>,
     ) -> Box<Error> {
         exchange.timed_out = is_timeout(&error);
+        // Nothing was sent: another endpoint may have the request, whatever it is.
+        error.set_retry(true);
+        if is_closing(&error) && !exchange.fresh {
+            // A kept connection, which the endpoint takes no more requests on.
+            exchange.renew();
+            return error;
+        }
         // What this machine lacks (descriptors, ports) is not the endpoint's fault.
         let ours = matches!(
             error.etype(),
@@ -362,8 +402,6 @@ impl ProxyHttp for Full {
         if !ours {
             exchange.shield(session, Blame::Connect);
         }
-        // Nothing was sent: another endpoint may have the request, whatever it is.
-        error.set_retry(true);
         error
     }
 
@@ -379,22 +417,21 @@ impl ProxyHttp for Full {
             error.set_retry(true);
             return error;
         }
+        if exchange.opened.as_ref().is_some_and(Opened::is_closed) {
+            return error;
+        }
         let upstream = *error.esource() == ErrorSource::Upstream;
         let untouched = exchange.first_byte.is_none() && answered(session).is_none();
-        let replayable = session.req_header().method.is_idempotent()
-            && !session.as_ref().retry_buffer_truncated();
+        let whole = !session.as_ref().retry_buffer_truncated();
+        let idempotent = session.req_header().method.is_idempotent();
         // A kept connection that the endpoint closed meanwhile is nobody's failure, and not one of the
         // service's retries. The next attempt makes a new one: others that were kept may be as stale.
-        let lost = matches!(
-            error.etype(),
-            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
-        );
-        let stale = upstream && reused && untouched && lost;
-        let retry = stale && replayable;
+        let stale = (reused && is_loss(&error)) || (is_closing(&error) && !exchange.fresh);
+        let unbegun = is_unprocessed(&error) && !exchange.fresh;
+        let retry = upstream && untouched && whole && (unbegun || (stale && idempotent));
         error.set_retry(retry);
         if retry {
-            exchange.fresh = true;
-            exchange.tried.avoid = exchange.choice();
+            exchange.renew();
         } else if upstream || (has_expired(exchange) && session.is_body_done()) {
             let blame = blame(&error, exchange);
             exchange.blame = Some(blame);
@@ -413,6 +450,10 @@ impl ProxyHttp for Full {
         error: &Error,
         exchange: &mut Exchange,
     ) -> FailToProxy {
+        if exchange.opened.is_some() {
+            // It was answered: what ended the tunnel is not that request's failure.
+            return FailToProxy { error_code: 101, can_reuse_downstream: false };
+        }
         let mut status = failure_status(error, exchange);
         if has_expired(exchange) && !session.is_body_done() {
             // Its time ran out while the client still sent: not the endpoint's fault.
@@ -448,12 +489,10 @@ impl ProxyHttp for Full {
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
-    async fn logging(
-        &self,
-        session: &mut Session,
-        _error: Option<&Error>,
-        exchange: &mut Exchange,
-    ) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        if error.is_none() {
+            self.judge_end(exchange, None);
+        }
         if let Some(client) = &exchange.client {
             client.rest();
         }
@@ -484,27 +523,5 @@ impl Full {
         let view = self.reader.current();
         let outcome = decide(&view.snapshot, facts, Draw(fastrand::u64(..)));
         (view, outcome)
-    }
-
-    fn tell(&self, exchange: &mut Exchange, fate: Fate) {
-        if exchange.tell(fate) {
-            self.failures.notify_one();
-        }
-    }
-
-    /// Nobody could be asked for it: its pool has failed it, unless the operator wants it so.
-    fn tell_unserved(&self, exchange: &mut Exchange) {
-        if exchange.attempts == 0 && exchange.is_wanted() {
-            self.tell(exchange, Fate::Failed);
-        }
-    }
-
-    fn judge(&self, exchange: &mut Exchange, failed: bool) {
-        if let Some(attempt) = &mut exchange.attempt {
-            attempt.judge(failed);
-        }
-        if failed {
-            self.failures.notify_one();
-        }
     }
 }

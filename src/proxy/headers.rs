@@ -3,6 +3,7 @@
 use std::{fmt::Write, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use pingora_core::{Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::client::Client;
@@ -111,7 +112,21 @@ pub fn to_endpoint(
     if let Some(pin) = pin {
         request.remove_header(pin);
     }
-    without_secrets(request, pin)
+    without_secrets(request, pin)?;
+    join_cookies(request)
+}
+
+/// HTTP/2 clients may send each cookie in a field of its own; HTTP/1 endpoints know one field only
+/// (RFC 9113, section 8.2.3).
+fn join_cookies(request: &mut RequestHeader) -> pingora_core::Result<()> {
+    let fields = request.headers.get_all(header::COOKIE);
+    if fields.iter().nth(1).is_none() {
+        return Ok(());
+    }
+    let fields: Vec<&[u8]> = fields.iter().map(HeaderValue::as_bytes).collect();
+    let malformed = |_| Error::explain(ErrorType::InvalidHTTPHeader, "the cookies are malformed");
+    let joined = HeaderValue::from_bytes(&fields.join(&b"; "[..])).map_err(malformed)?;
+    request.insert_header(header::COOKIE, joined)
 }
 
 /// Removes other spellings of the headers that lbd sets: for many applications `X_Forwarded_For` is
@@ -245,6 +260,22 @@ mod tests {
         without_secrets(&mut request, Some("x-pin")).unwrap();
         let left: Vec<_> = request.headers.get_all("cookie").iter().collect();
         assert_eq!(left, ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn cookies_come_in_one_field() {
+        let joined = |fields: &[&str]| {
+            let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+            for field in fields {
+                request.append_header("Cookie", *field).unwrap();
+            }
+            join_cookies(&mut request).unwrap();
+            let fields = request.headers.get_all("cookie").iter();
+            fields.map(|v| v.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(joined(&["a=1", "b=2; c=3", "d=4"]), ["a=1; b=2; c=3; d=4"]);
+        assert_eq!(joined(&["a=1; b=2"]), ["a=1; b=2"]);
+        assert_eq!(joined(&[]), [""; 0]);
     }
 
     #[test]

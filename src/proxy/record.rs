@@ -23,8 +23,8 @@ pub fn record(session: &mut Session, exchange: &Exchange, logs: &Arc<Buffers>) {
         let cell = tally.cell(exchange.worker);
         cell.code(status);
         cell.finished.add(1);
-        // What the candidate took before is not the baseline's time.
-        if exchange.shielded.is_none() {
+        // What the candidate took before is not the baseline's time, nor is a tunnel's life an answer's.
+        if exchange.shielded.is_none() && exchange.opened.is_none() {
             cell.durations.record(duration);
         }
         if let Some(first_byte) = first_byte.filter(|_| exchange.shielded.is_none()) {

@@ -17,6 +17,8 @@ use crate::{
 pub struct Telling {
     /// When the answer began to be waited for.
     asked: Option<Instant>,
+    /// When it was there, if that was not when it was told.
+    answered: Option<Instant>,
     waiting: Option<Waiting>,
     told: Option<Fate>,
 }
@@ -45,6 +47,12 @@ impl Exchange {
         self.telling.asked = Some(now);
         self.telling.waiting =
             self.told_to(Fate::Waiting).and_then(|(cell, sample)| cell.wait(micros(now), sample));
+    }
+
+    /// The answer has begun, but how it went is told at its end: it is waited for no more.
+    pub fn tell_answered(&mut self) {
+        self.telling.answered.get_or_insert_with(Instant::now);
+        self.tell_over();
     }
 
     /// How the first attempt went. True if the guard should look at once. A second word counts only
@@ -88,7 +96,9 @@ impl Exchange {
         if !field.service.judged || !is_chance || is_fresh {
             return None;
         }
-        let took = self.telling.asked.map_or(0, |asked| micros(Instant::now()) - micros(asked));
+        let until = self.telling.answered.unwrap_or_else(Instant::now);
+        let took =
+            self.telling.asked.map_or(0, |asked| micros(until).saturating_sub(micros(asked)));
         let sample = Sample {
             pool: field.service.pools.get(placement.pool)?.tag,
             epoch: field.service.epoch,

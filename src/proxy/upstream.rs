@@ -1,10 +1,10 @@
-//! What pingora is told of an endpoint, and what an endpoint is asked.
+//! What an endpoint is asked.
 
 use http::{Version, header};
-use pingora_core::{Error, ErrorType, Result, upstreams::peer::HttpPeer};
+use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 
-use crate::model::{Target, settings::ServiceTimeouts};
+use crate::model::{Target, snapshot::Endpoint};
 
 /// Endpoints are asked in origin form (RFC 9112, section 3.2.1), whatever the client wrote. Its
 /// authority is that of the Host header: the head was refused otherwise.
@@ -34,22 +34,18 @@ pub fn to_origin_form(request: &mut RequestHeader) -> Result<()> {
     Ok(())
 }
 
-/// pingora's form of an endpoint, with every time limit set: its defaults are none.
+/// HTTP/1.0 clients need not name a host; the request to the endpoint must.
 ///
 /// # Errors
 ///
-/// If the path of a Unix socket is none.
-pub fn peer(target: &Target, timeouts: &ServiceTimeouts) -> Result<HttpPeer> {
-    let mut peer = match target {
-        Target::Tcp(address) => HttpPeer::new(*address, false, String::new()),
-        Target::Unix(path) => HttpPeer::new_uds(&path.to_string_lossy(), false, String::new())?,
+/// If the address cannot be put into a header, which it always can.
+pub fn name_host(request: &mut RequestHeader, endpoint: &Endpoint) -> Result<()> {
+    if request.headers.contains_key(header::HOST) || request.uri.authority().is_some() {
+        return Ok(());
+    }
+    let host = match endpoint.target {
+        Target::Tcp(_) => endpoint.address.to_string(),
+        Target::Unix(_) => "localhost".to_owned(),
     };
-    let options = &mut peer.options;
-    options.connection_timeout = Some(timeouts.connect.duration());
-    options.total_connection_timeout = Some(timeouts.connect.duration());
-    // The client's deadline tells first byte and idle apart; this only catches what escapes it.
-    options.read_timeout = Some(timeouts.first_byte.max(timeouts.idle).duration() * 2);
-    options.write_timeout = Some(timeouts.idle.duration());
-    options.idle_timeout = Some(timeouts.keepalive.duration());
-    Ok(peer)
+    request.insert_header(header::HOST, host)
 }

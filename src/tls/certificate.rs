@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use rustls::{
-    RootCertStore,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::CertifiedKey,
@@ -58,20 +57,6 @@ pub enum Problem {
     Certificate(String),
     /// With that of the key.
     Key(String),
-}
-
-/// Reads certificates of those who sign others.
-///
-/// # Errors
-///
-/// What is wrong, to follow the name of the file.
-pub fn anchors(pem: &str) -> Result<RootCertStore, String> {
-    let mut store = RootCertStore::empty();
-    for block in blocks(pem)?.into_iter().filter(|block| block.label == "CERTIFICATE") {
-        let added = store.add(CertificateDer::from(block.contents));
-        added.map_err(|error| format!("holds a certificate that cannot be used: {error}"))?;
-    }
-    if store.is_empty() { Err("holds no certificate".into()) } else { Ok(store) }
 }
 
 fn blocks(pem: &str) -> Result<Vec<Pem>, String> {
@@ -144,6 +129,5 @@ mod tests {
             let half = problem(&cert[..cut], &key);
             assert!(matches!(half, Problem::Certificate(_)), "{cut}: {half:?}");
         }
-        assert!(anchors(&cert).is_ok() && anchors("").is_err() && anchors(&key).is_err());
     }
 }

@@ -1,16 +1,21 @@
-//! TLS towards clients: reads certificates, and holds what a handshake needs.
+//! TLS towards clients and endpoints: reads certificates, and holds what a handshake needs.
 //!
-//! The config check reads certificate files with [`certificate()`], control puts what is in force into
+//! Towards clients: the config check reads certificate files with [`certificate()`], control puts what is in force into
 //! a listener's [`Holder`], and workers ask it at each handshake. So certificates change without
-//! touching a connection.
+//! touching a connection. Towards endpoints: [`client`] makes what control's probes and checks use; traffic's
+//! own is made of the same files.
 
 mod certificate;
+mod endpoint;
 mod holder;
 mod names;
+mod pem;
 mod server;
 
-pub use certificate::{Problem, anchors, certificate};
+pub use certificate::{Problem, certificate};
+pub use endpoint::{client, is_host_name};
 pub use holder::{Holder, Holders};
+pub use pem::{Fault, belong_together, certificates, private_key, roots};
 pub use server::{Tickets, server};
 
 /// Makes aws-lc-rs what all TLS of this process uses. Later calls change nothing.

@@ -9,7 +9,7 @@ use rustls::{
     version,
 };
 
-use super::{anchors, certificate, names::Names};
+use super::{certificate, names::Names, roots};
 use crate::model::tls::{ListenerTls, TlsVersion};
 
 /// What session tickets are sealed with. Tickets of clients that showed a certificate must not be
@@ -61,8 +61,9 @@ pub fn server(
     let builder = match &tls.client_ca {
         None => builder.with_no_client_auth(),
         Some(ca) => {
-            let roots = Arc::new(anchors(&ca.pem)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+            let roots = roots(&ca.pem).map_err(|fault| format!("{} {fault}", ca.file.display()))?;
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
             builder.with_client_cert_verifier(verifier.map_err(|error| error.to_string())?)
         }
     };

@@ -15,18 +15,24 @@ use std::{
 
 use http_body_util::{BodyExt, Either, Full, channel::Channel};
 use hyper::{
-    Request, Response,
+    HeaderMap, Request, Response,
     body::{Bytes, Incoming},
+    header::{HeaderName, HeaderValue},
+    server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ServerConfig;
 use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{oneshot, watch},
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::eventually;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 type Body = Either<Full<Bytes>, Channel<Bytes, io::Error>>;
 
@@ -34,12 +40,20 @@ type Body = Either<Full<Bytes>, Channel<Bytes, io::Error>>;
 ///
 /// Some paths are special: `/healthz` has a status of its own and is not counted; `/echo` answers
 /// with the request as JSON; `/mirror` sends the request's body back while it comes; `/204`, `/304`
-/// and other numbers have that status; `/bytes/N` has N bytes, `/chunks/N` N pieces without a length.
+/// and other numbers have that status; `/bytes/N` has N bytes, `/chunks/N` N pieces without a length;
+/// `/grpc/head/N` and `/grpc/end/N` have that gRPC status, `/grpc/none` has none.
 pub struct Origin {
     pub address: String,
     shared: Arc<Shared>,
     /// Dropping it ends the server.
     _running: oneshot::Sender<()>,
+}
+
+/// What an origin speaks.
+#[derive(Clone, Default)]
+pub struct Speech {
+    pub http2: bool,
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// How requests are answered.
@@ -83,6 +97,11 @@ impl fmt::Display for Origin {
 impl Origin {
     /// An origin on a port of its own.
     pub fn answering(label: &str) -> Self {
+        Self::speaking(label, Speech::default())
+    }
+
+    /// An origin on a port of its own that speaks something else than plain HTTP/1.
+    pub fn speaking(label: &str, speech: Speech) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         listener.set_nonblocking(true).unwrap();
@@ -91,7 +110,17 @@ impl Origin {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
-                shared.clone().connected(stream);
+                let (shared, http2) = (shared.clone(), speech.http2);
+                let Some(tls) = speech.tls.clone() else {
+                    shared.connected(stream, http2);
+                    continue;
+                };
+                tokio::spawn(async move {
+                    // Handshakes that fail are what some tests are about.
+                    if let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await {
+                        shared.connected(stream, http2);
+                    }
+                });
             }
         })
     }
@@ -104,7 +133,7 @@ impl Origin {
             let listener = tokio::net::UnixListener::from_std(listener).unwrap();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                shared.clone().connected(stream);
+                shared.clone().connected(stream, false);
             }
         })
     }
@@ -243,7 +272,7 @@ impl Origin {
 }
 
 impl Shared {
-    fn connected<S>(self: Arc<Self>, stream: S)
+    fn connected<S>(self: Arc<Self>, stream: S, http2: bool)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -251,10 +280,20 @@ impl Shared {
         let mut hung_up = self.hung_up.subscribe();
         tokio::spawn(async move {
             let serve = service_fn(|request| self.clone().serve(request));
-            let connection = hyper::server::conn::http1::Builder::new();
+            let stream = TokioIo::new(stream);
+            let connection = async move {
+                match http2 {
+                    false => http1::Builder::new().serve_connection(stream, serve).await,
+                    true => {
+                        http2::Builder::new(TokioExecutor::new())
+                            .serve_connection(stream, serve)
+                            .await
+                    }
+                }
+            };
             // Broken connections are what some tests are about.
             tokio::select! {
-                _ = connection.serve_connection(TokioIo::new(stream), serve) => {}
+                _ = connection => {}
                 _ = hung_up.changed() => {}
             }
         });
@@ -301,6 +340,23 @@ impl Shared {
         if path == "/mirror" {
             return Ok(self.respond(200, mirror(request.into_body())));
         }
+        if let Some(status) = path.strip_prefix("/grpc/head/") {
+            return Ok(self.grpc(Some(status), None));
+        }
+        if let Some(status) = path.strip_prefix("/grpc/end/") {
+            return Ok(self.grpc(None, Some(status)));
+        }
+        if path == "/grpc/none" {
+            return Ok(self.grpc(None, None));
+        }
+        if let Some(bytes) = number("/bytes/")
+            && request.method() == "HEAD"
+        {
+            // hyper leaves this to applications in HTTP/2.
+            let mut response = self.respond(200, whole(""));
+            response.headers_mut().insert("content-length", bytes.into());
+            return Ok(response);
+        }
         if let Some(bytes) = number("/bytes/") {
             return Ok(self.respond(200, whole("x".repeat(bytes))));
         }
@@ -335,6 +391,25 @@ impl Shared {
             "body": if body.len() <= 4096 { String::from_utf8_lossy(&body) } else { "".into() },
         });
         Ok(self.respond(200, whole(seen.to_string())))
+    }
+
+    /// An answer of gRPC with its status in the head or at the end.
+    fn grpc(&self, head: Option<&str>, end: Option<&str>) -> Response<Body> {
+        let (mut sender, body) = Channel::new(2);
+        let end = end.map(|status| HeaderMap::from_iter([(GRPC_STATUS, status.parse().unwrap())]));
+        if let Some(end) = end {
+            tokio::spawn(async move {
+                // The other side may be gone.
+                let _ = sender.send_data(Bytes::from_static(b"\0\0\0\0\0")).await;
+                let _ = sender.send_trailers(end).await;
+            });
+        }
+        let mut response = self.respond(200, Either::Right(body));
+        response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+        if let Some(status) = head {
+            response.headers_mut().insert(GRPC_STATUS, status.parse().unwrap());
+        }
+        response
     }
 
     fn broken(&self, bytes: usize, stalls: bool) -> Response<Body> {

@@ -1,6 +1,6 @@
 //! How a laboratory is to be: builds the config file and starts lbd.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use super::{Lab, Outcome, lab::daemon};
 
@@ -12,6 +12,7 @@ pub struct Plan {
     listener: String,
     app: String,
     pools: Vec<(String, String, u8)>,
+    links: BTreeMap<String, String>,
     rest: String,
 }
 
@@ -60,6 +61,12 @@ impl Plan {
         self
     }
 
+    /// Lines for a pool of `app`.
+    pub fn link(mut self, name: &str, lines: &str) -> Self {
+        *self.links.entry(name.into()).or_default() += &format!("{lines}\n");
+        self
+    }
+
     /// The weight that the file gives to a pool; the first pool has the rest.
     pub fn weight(mut self, name: &str, percent: u8) -> Self {
         for pool in &mut self.pools {
@@ -80,7 +87,7 @@ impl Plan {
 
     /// The config file's text for a laboratory in `folder`.
     pub fn text(&self, folder: &Path) -> String {
-        let Self { admin, runtime, listener, app, pools, rest } = self;
+        let Self { admin, runtime, listener, app, pools, links, rest } = self;
         let folder = folder.display();
         let mut text = format!(
             "[admin]\nsocket = \"{folder}/admin.sock\"\nstate_dir = \"{folder}/state\"\n{admin}\n\
@@ -100,8 +107,10 @@ impl Plan {
             text += &format!("[service.app]\nbaseline = \"{first}\"\n{app}\n");
         }
         for (name, endpoints, weight) in pools {
+            let link = links.get(name).map(String::as_str).unwrap_or_default();
             text += &format!(
-                "[service.app.pool.{name}]\nendpoints = {endpoints}\nweight = \"{weight}%\"\n\n"
+                "[service.app.pool.{name}]\nendpoints = {endpoints}\nweight = \"{weight}%\"\n\
+                 {link}\n"
             );
         }
         text + rest

@@ -1,8 +1,7 @@
 //! What `[service.NAME]` says of requests and responses: limits, who is let in, what is changed.
 
-use std::path::Path;
-
 use super::{
+    Read,
     places::{network, path_prefix},
     reader::{Section, Value},
     values::{Limits, size, span, truth, whole, word},
@@ -20,9 +19,6 @@ mod compression;
 mod files;
 mod headers;
 mod paths;
-
-/// Reads a file that the config names.
-pub(super) type Read<'r> = &'r dyn Fn(&Path) -> std::io::Result<String>;
 
 const RATE_MAX: u32 = 1_000_000;
 const PER_LIMITS: Limits = (Millis(1), Millis::from_secs(24 * 3600));

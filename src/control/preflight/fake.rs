@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::super::probe::Stream;
+use super::super::dial::Stream;
 use crate::model::Target;
 
 /// How long a connection of this machine to itself takes at most, if it is made.

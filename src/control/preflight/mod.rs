@@ -20,6 +20,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use super::{
     Shared,
+    dial::Dialer,
     probe::{default_host, probe_once},
 };
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     model::{
         Address, EndpointKey, Model, PoolName, Refusal, ServiceName,
         health::{AdminState, Standing},
+        link::Link,
         preflight::Check,
         rollout::Requirement,
         settings::{Probe, Service},
@@ -139,6 +141,7 @@ fn rows_of(service: &ServiceName, visited: &[Visited]) -> Vec<CheckRow> {
 struct Visit {
     service: ServiceName,
     settings: Arc<Service>,
+    link: Arc<Link>,
     /// Its name, as the status has it.
     endpoint: String,
     known: Known,
@@ -169,9 +172,11 @@ fn visits(model: &Model, service: &ServiceName, pool: &PoolName) -> Vec<Visit> {
     let endpoints = state.endpoints.get(pool).map(Vec::as_slice).unwrap_or_default();
     let ready = endpoints.iter().filter(|endpoint| endpoint.admin == AdminState::Ready);
     let known = ready.flat_map(|endpoint| known(model, service, pool, endpoint));
+    let link = model.link(service, pool);
     let visit = |(endpoint, known)| Visit {
         service: service.clone(),
         settings: settings.clone(),
+        link: link.clone(),
         endpoint,
         known,
     };
@@ -221,7 +226,9 @@ impl Visit {
         let host = probe.and_then(|probe| probe.host.as_deref());
         let host = host.map_or_else(|| default_host(key), ToOwned::to_owned);
         let connect = self.settings.timeouts.connect;
-        let site = Site { target: &key.target, host: &host, connect };
+        let dialer = &Dialer::new(self.link.clone());
+        let (address, target) = (&key.address, &key.target);
+        let site = Site { address, target, dialer, host: &host, connect };
         let health = match (standing, probe) {
             (Standing::Out, _) => self.row(HEALTH, Err(down(reason)), None),
             (Standing::Suspended, _) => {
@@ -229,7 +236,7 @@ impl Visit {
                 self.row(HEALTH, Err(why.to_owned()), None)
             }
             (Standing::Up, Some(_)) => self.row(HEALTH, Ok("up".to_owned()), None),
-            (Standing::Unproven, Some(probe)) => self.probed(key, probe).await,
+            (Standing::Unproven, Some(probe)) => self.probed(key, probe, dialer).await,
             (Standing::Up | Standing::Unproven, None) => self.connected(site).await,
         };
         let is_usable = health.passed || standing == Standing::Suspended;
@@ -241,9 +248,9 @@ impl Visit {
     }
 
     /// Probes are made, but none of this endpoint yet: one is made now.
-    async fn probed(&self, key: &EndpointKey, probe: &Probe) -> CheckRow {
+    async fn probed(&self, key: &EndpointKey, probe: &Probe, dialer: &Dialer) -> CheckRow {
         let began = Instant::now();
-        let result = probe_once(key, probe).await;
+        let result = probe_once(key, probe, dialer).await;
         let took = began.elapsed();
         let result = result.map(|()| format!("GET {} passed in {}", probe.path, rounded(took)));
         self.row(HEALTH, result, Some(took))

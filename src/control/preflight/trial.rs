@@ -7,8 +7,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::super::probe::{self, Stream};
-use crate::model::{Millis, Target, preflight::Check, settings::Expect};
+use super::super::dial::{Dialer, Stream, with_cause};
+use crate::model::{Address, Millis, Target, preflight::Check, settings::Expect};
 
 /// How much of an answer's body is read, in bytes. Nothing is waited for beyond it.
 const BODY_MAX: usize = 256 * 1024;
@@ -21,8 +21,12 @@ const WITH_BODY: [&str; 3] = ["POST", "PUT", "PATCH"];
 /// Where checks are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Site<'a> {
+    /// The endpoint.
+    pub address: &'a Address,
     /// Where to connect to.
     pub target: &'a Target,
+    /// How.
+    pub dialer: &'a Dialer,
     /// The `Host` header of checks that have none.
     pub host: &'a str,
     /// How long a connection may take.
@@ -101,7 +105,8 @@ async fn run_within(limit: Millis, site: Site<'_>, check: &Check) -> Trial {
 
 /// Connects to an endpoint, as a check does.
 pub async fn connect(site: Site<'_>) -> Result<Box<dyn Stream>, Problem> {
-    let stream = timeout(site.connect.duration(), probe::connect(site.target)).await;
+    let stream =
+        timeout(site.connect.duration(), site.dialer.connect(site.address, site.target)).await;
     stream.map_err(|_| Problem::NotTaken(site.connect))?.map_err(Problem::Unreachable)
 }
 
@@ -114,10 +119,10 @@ async fn ask(began: Instant, limit: Millis, site: Site<'_>, check: &Check) -> Re
     let end = began + limit.duration();
     let request = request(site.host, check)?;
     let stream = connect(Site { connect: site.connect.min(limit), ..site }).await?;
-    let response = timeout_at(end, probe::send(stream, request)).await;
+    let response = timeout_at(end, site.dialer.send(stream, request)).await;
     let (response, _connection) = response
         .map_err(|_| Problem::Silent(limit))?
-        .map_err(|error| Problem::NotHttp(probe::with_cause(&error)))?;
+        .map_err(|error| Problem::NotHttp(with_cause(&error)))?;
     let status = response.status().as_u16();
     if !check.expect.accepts(status) {
         return Err(Problem::Status { status, expected: check.expect.clone() });
@@ -125,7 +130,7 @@ async fn ask(began: Instant, limit: Millis, site: Site<'_>, check: &Check) -> Re
     let body = timeout_at(end, beginning(response.into_body())).await;
     let body = body
         .map_err(|_| Problem::Endless(limit))?
-        .map_err(|error| Problem::BrokenOff(probe::with_cause(&error)))?;
+        .map_err(|error| Problem::BrokenOff(with_cause(&error)))?;
     contains(&body, check.body.as_deref())?;
     Ok(status)
 }
@@ -187,7 +192,10 @@ fn in_time(status: u16, took: Duration, allowed: Option<Millis>) -> Result<u16, 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{
+        collections::BTreeMap,
+        sync::{Arc, LazyLock},
+    };
 
     use super::{
         super::fake::{Fake, Reply, crowded, local, nobody},
@@ -217,8 +225,16 @@ mod tests {
         Check { body: Some(text.into()), ..get() }
     }
 
+    /// An endpoint that is spoken to in plain HTTP/1.
+    fn site(target: &Target, connect: Millis) -> Site<'_> {
+        static PLAIN: LazyLock<(Address, Dialer)> =
+            LazyLock::new(|| ("app:80".parse().unwrap(), Dialer::new(Arc::default())));
+        let (address, dialer) = &*PLAIN;
+        Site { address, target, dialer, host: "app:80", connect }
+    }
+
     async fn tried(target: &Target, check: &Check, limit: Millis) -> Trial {
-        run_within(limit, Site { target, host: "app:80", connect: LONG }, check).await
+        run_within(limit, site(target, LONG), check).await
     }
 
     /// What one check makes of one answer.
@@ -237,8 +253,7 @@ mod tests {
     fn a_good_answer_passes_and_is_timed() {
         local(async {
             let fake = Fake::tcp([Reply::ok()]).await;
-            let site = Site { target: &fake.target, host: "app:80", connect: LONG };
-            let trial = run(site, &containing("health")).await;
+            let trial = run(site(&fake.target, LONG), &containing("health")).await;
             assert_eq!(trial.result.unwrap(), 200);
             assert!(trial.took > Duration::ZERO);
         });
@@ -339,8 +354,7 @@ mod tests {
     fn a_connection_that_is_not_made_in_time_fails() {
         local(async {
             let (target, _kept) = crowded().await;
-            let site = Site { target: &target, host: "a", connect: Millis(30) };
-            let problem = run(site, &get()).await.result.unwrap_err();
+            let problem = run(site(&target, Millis(30)), &get()).await.result.unwrap_err();
             assert_eq!(problem.to_string(), "cannot connect within 30ms");
         });
     }

@@ -1,0 +1,394 @@
+//! What lbd speaks with endpoints: HTTP/2, TLS, and whom it trusts.
+
+mod support;
+
+use std::{fs, net::SocketAddr, path::Path};
+
+use serde_json::Value;
+use support::{Authority, Identity, Lab, Origin, Request, Speech, timed};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+fn plain(http2: bool) -> Speech {
+    Speech { http2, tls: None }
+}
+
+fn secure(identity: &Identity, http2: bool) -> Speech {
+    let protocols: &[&str] = if http2 { &["h2"] } else { &["http/1.1"] };
+    Speech { http2, tls: Some(identity.server(protocols, None)) }
+}
+
+/// A folder with the CA's file, and lines for a pool that trusts it.
+struct Trust {
+    folder: tempfile::TempDir,
+    authority: Authority,
+}
+
+impl Trust {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new();
+        fs::write(folder.path().join("ca.pem"), &authority.pem).unwrap();
+        Self { folder, authority }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn lines(&self, protocol: &str) -> String {
+        let ca = self.path().join("ca.pem");
+        format!(
+            "protocol = '{protocol}'\ntls = {{ ca = '{}', server_name = 'app.example' }}",
+            ca.display()
+        )
+    }
+}
+
+const PROBE: &str =
+    "[service.app.health]\npath = '/healthz'\ninterval = '100ms'\nrise = 1\nfall = 1";
+/// No endpoint is taken out because of what clients see.
+const NO_PASSIVE: &str = "[service.app.health]\npassive = false";
+
+#[test]
+fn every_protocol_carries_requests_and_probes_with_it() {
+    let trust = Trust::new();
+    let app = trust.authority.vouch("app.example");
+    for (protocol, version, speech) in [
+        ("http1", "HTTP/1.1", plain(false)),
+        ("h2c", "HTTP/2.0", plain(true)),
+        ("https", "HTTP/1.1", secure(&app, false)),
+        ("https-h2", "HTTP/2.0", secure(&app, true)),
+    ] {
+        let blue = Origin::speaking("blue", speech);
+        let lines = match protocol {
+            "http1" | "h2c" => format!("protocol = '{protocol}'"),
+            _ => trust.lines(protocol),
+        };
+        let lab = Lab::new().pool("blue", &blue).link("blue", &lines).config(PROBE).start();
+        lab.until("the probe passes", |seen| seen.standing("blue", &blue.address) == "up");
+        let body = "x".repeat(300_000);
+        let mut client = lab.client();
+        for request in
+            [Request::post("/echo", body.clone()), Request::post("/echo", body.clone()).chunked()]
+        {
+            let seen = client.call(&request).expect(200).json();
+            assert_eq!(seen["version"], version, "{protocol}");
+            assert_eq!(seen["length"], body.len());
+            assert_eq!(seen["hash"], support::hash(body.as_bytes()), "{protocol}");
+        }
+        let get = client.call(&Request::get("/echo")).expect(200).json();
+        assert_eq!(get["length"], 0);
+        for (path, status) in [("/204", 204), ("/304", 304), ("/404", 404)] {
+            client.call(&Request::get(path)).expect(status);
+        }
+        let head = client.call(&Request::new("HEAD", "/bytes/1000")).expect(200);
+        assert_eq!((head.body.len(), head.header("content-length")), (0, Some("1000")));
+        assert_eq!(client.call(&Request::get("/bytes/2000000")).expect(200).body.len(), 2_000_000);
+        let pieces = client.call(&Request::get("/chunks/50")).expect(200);
+        assert!(pieces.text().ends_with("piece 49\n"), "{protocol}");
+        assert_eq!(client.call(&Request::post("/mirror", "abc")).expect(200).text(), "abc");
+    }
+}
+
+/// Method: the same requests at once, which share one connection or not.
+#[test]
+fn requests_share_an_http2_connection() {
+    let blue = Origin::speaking("blue", plain(true));
+    let lab = Lab::new()
+        .runtime("workers = 1")
+        .pool("blue", &blue)
+        .link("blue", "protocol = 'h2c'")
+        .config(NO_PASSIVE)
+        .start();
+    lab.get("/").expect(200);
+    let before = blue.connections();
+    blue.hold();
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| lab.get("/").expect(200));
+        }
+        blue.until_running(20);
+        blue.release();
+    });
+    assert!(blue.connections() <= before + 2, "{} connections", blue.connections());
+}
+
+#[test]
+fn an_endpoint_that_is_somebody_else_gets_no_request() {
+    let trust = Trust::new();
+    let (other, stranger) = (trust.authority.vouch("other.example"), Authority::new());
+    let forged = stranger.vouch("app.example");
+    for (identity, why) in [(other, "another name"), (forged, "another CA")] {
+        for protocol in ["https", "https-h2"] {
+            let blue = Origin::speaking("blue", secure(&identity, protocol == "https-h2"));
+            let lines = trust.lines(protocol);
+            let lab = Lab::new().pool("blue", &blue).link("blue", &lines).config(PROBE).start();
+            let status = lab.get("/").status;
+            assert!(matches!(status, 502 | 503), "{status}");
+            let seen = lab.until("the probe fails", |seen| !seen.pools_reasons()[0].is_empty());
+            assert!(seen.pools_reasons()[0].contains("certificate"), "{:?}", seen.pools_reasons());
+            assert_eq!((blue.requests(), blue.checks()), (0, 0), "{why}");
+        }
+    }
+}
+
+#[test]
+fn a_client_certificate_is_shown() {
+    let trust = Trust::new();
+    let (app, lbd) = (trust.authority.vouch("app.example"), trust.authority.vouch("lbd.example"));
+    let (cert, key) = lbd.write(trust.path(), "lbd");
+    for http2 in [false, true] {
+        let protocols: &[&str] = if http2 { &["h2"] } else { &["http/1.1"] };
+        let tls = Some(app.server(protocols, Some(&trust.authority)));
+        let blue = Origin::speaking("blue", Speech { http2, tls });
+        let protocol = if http2 { "https-h2" } else { "https" };
+        let bare = trust.lines(protocol);
+        let own = format!(
+            ", client_cert = '{}', client_key = '{}' }}",
+            trust.path().join(&cert).display(),
+            trust.path().join(&key).display()
+        );
+        let shown = bare.replace(" }", &own);
+        let lab = Lab::new().pool("blue", &blue).link("blue", &shown).config(PROBE).start();
+        lab.until("the probe passes", |seen| seen.standing("blue", &blue.address) == "up");
+        lab.get("/").expect(200);
+        drop(lab);
+        let lab = Lab::new().pool("blue", &blue).link("blue", &bare).config(NO_PASSIVE).start();
+        lab.get("/").expect(502);
+    }
+}
+
+/// Method: the CA's file is exchanged, and the config reloaded. What was trusted is trusted no more,
+/// although connections that were made before are still kept.
+#[test]
+fn files_are_read_anew_with_the_config_all_or_nothing() {
+    let trust = Trust::new();
+    let blue = Origin::speaking("blue", secure(&trust.authority.vouch("app.example"), false));
+    let lab = Lab::new()
+        .app("timeouts = { keepalive = '1m' }\nretries = 0")
+        .pool("blue", &blue)
+        .link("blue", &trust.lines("https"))
+        .config(NO_PASSIVE)
+        .start();
+    let mut client = lab.client();
+    client.call(&Request::get("/")).expect(200);
+    fs::write(trust.path().join("ca.pem"), "-----BEGIN CERTIFICATE-----\nhalf").unwrap();
+    let refused = lab.ctl("config reload");
+    assert!(refused.code != 0 && refused.stderr.contains("ca.pem"), "{}", refused.stderr);
+    client.call(&Request::get("/")).expect(200);
+    fs::write(trust.path().join("ca.pem"), Authority::new().pem).unwrap();
+    lab.ctl("config reload").succeeds();
+    client.call(&Request::get("/")).expect(502);
+    fs::write(trust.path().join("ca.pem"), &trust.authority.pem).unwrap();
+    lab.ctl("config reload").succeeds();
+    lab.get("/").expect(200);
+}
+
+/// Method: both pools lead to the same address, where only plain HTTP/1 is spoken.
+#[test]
+fn pools_on_one_address_do_not_share_connections() {
+    let both = Origin::answering("both");
+    let lab = Lab::new()
+        .runtime("workers = 1")
+        .app("user_id = ['header:X-User-Id']\nfailover = 'off'\nretries = 0\npin = { name = 'x-pin', secret = 'long-enough' }")
+        .pool("blue", &both)
+        .pool("green", &both)
+        .link("green", "protocol = 'h2c'")
+        .config(NO_PASSIVE)
+        .start();
+    let pinned = Request::get("/").header("x-pin", "green:long-enough");
+    let mut client = lab.client();
+    for _ in 0..3 {
+        client.call(&Request::get("/")).expect(200);
+        lab.request(&pinned).expect(502);
+    }
+}
+
+#[test]
+fn preflight_asks_as_traffic_does() {
+    let trust = Trust::new();
+    let app = trust.authority.vouch("app.example");
+    let blue = Origin::answering("blue");
+    let (good, plain) = (Origin::speaking("good", secure(&app, true)), Origin::answering("plain"));
+    for (green, passes) in [(&good, true), (&plain, false)] {
+        let lab = Lab::new()
+            .pool("blue", &blue)
+            .pool("green", green)
+            .link("green", &trust.lines("https-h2"))
+            .config("[[service.app.check]]\npath = '/echo'\nbody = 'HTTP/2.0'")
+            .start();
+        let report = lab.ctl("check green");
+        assert_eq!(report.code == 0, passes, "{}{}", report.stdout, report.stderr);
+    }
+}
+
+/// Cookies of HTTP/2 clients may come in several fields; an HTTP/1 client's may not, but who knows.
+#[test]
+fn cookies_reach_endpoints_in_one_field() {
+    let blue = Origin::answering("blue");
+    let lab = Lab::new().pool("blue", &blue).start();
+    let request = Request::get("/echo").header("Cookie", "a=1").header("Cookie", "b=2");
+    let seen = lab.request(&request).expect(200).json();
+    let cookies: Vec<&Value> =
+        seen["headers"].as_array().unwrap().iter().filter(|h| h[0] == "cookie").collect();
+    assert_eq!(cookies.len(), 1);
+    assert_eq!(cookies[0][1], "a=1; b=2");
+}
+
+/// gRPC says in trailers how it went. Method: the same status over and over; the pool's metric tells
+/// what it was taken for.
+#[test]
+fn grpc_statuses_are_told_apart() {
+    let blue = Origin::speaking("blue", plain(true));
+    let lab =
+        Lab::new().pool("blue", &blue).link("blue", "protocol = 'h2c'").config(NO_PASSIVE).start();
+    let failures =
+        "lbd_request_failures_total{service=\"app\",pool=\"blue\",blame=\"upstream-5xx\"}";
+    let mut expected = 0.0;
+    for (path, failed) in [
+        ("/grpc/end/0", false),
+        ("/grpc/end/5", false),
+        ("/grpc/end/14", true),
+        ("/grpc/end/2", true),
+        ("/grpc/head/12", false),
+        ("/grpc/head/13", true),
+        ("/grpc/none", true),
+    ] {
+        lab.get(path).expect(200);
+        if failed {
+            expected += 1.0;
+        }
+        lab.until_metric(failures, expected);
+    }
+}
+
+/// Method: an endpoint that never answers. Both forms of a request without an end of its own.
+#[test]
+fn an_http2_endpoint_that_hangs_is_given_up() {
+    let blue = Origin::speaking("blue", plain(true));
+    let lab = Lab::new()
+        .app("timeouts = { first_byte = '200ms', idle = '10s' }\nretries = 0")
+        .pool("blue", &blue)
+        .link("blue", "protocol = 'h2c'")
+        .config(NO_PASSIVE)
+        .start();
+    blue.hold();
+    for request in [Request::get("/"), Request::post("/", "x")] {
+        let (took, answer) = timed(|| lab.request(&request));
+        answer.expect(504);
+        assert!(took.as_secs() < 5, "{took:?}");
+    }
+    lab.until_metric(
+        "lbd_request_failures_total{service=\"app\",pool=\"blue\",blame=\"timeout\"}",
+        2.0,
+    );
+    blue.release();
+    lab.get("/").expect(200);
+}
+
+/// An HTTP/2 connection that is lost between requests is nobody's failure.
+#[test]
+fn kept_connections_that_are_lost_are_replaced() {
+    let blue = Origin::speaking("blue", plain(true));
+    let lab = Lab::new()
+        .app("timeouts = { keepalive = '1m' }")
+        .pool("blue", &blue)
+        .link("blue", "protocol = 'h2c'")
+        .start();
+    for _ in 0..20 {
+        lab.get("/").expect(200);
+        blue.disconnect();
+    }
+    assert!(blue.connections() > 1);
+}
+
+/// How an HTTP/2 endpoint turns a request away that it did not begin with.
+#[derive(Clone, Copy, Debug)]
+enum Away {
+    /// RST_STREAM with REFUSED_STREAM.
+    Refused,
+    /// GOAWAY with NO_ERROR, and no stream before it.
+    Leaving,
+}
+
+impl Away {
+    /// The frames, for stream 1 (RFC 9113, section 4.1).
+    fn frames(self) -> Vec<u8> {
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let answer: &[u8] = match self {
+            Self::Refused => &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7],
+            Self::Leaving => &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        };
+        [&settings, answer].concat()
+    }
+}
+
+/// An HTTP/2 endpoint that turns the first request of every other connection away, and answers the
+/// rest.
+fn turning(away: Away) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            for n in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                if n % 2 == 0 {
+                    tokio::spawn(turn(stream, away));
+                } else {
+                    tokio::spawn(answer(stream));
+                }
+            }
+        });
+    });
+    address
+}
+
+async fn turn(mut stream: TcpStream, away: Away) -> std::io::Result<()> {
+    const HEADERS: u8 = 1;
+    stream.read_exact(&mut [0; 24]).await?;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; length as usize]).await?;
+        if head[3] == HEADERS {
+            stream.write_all(&away.frames()).await?;
+        }
+    }
+}
+
+async fn answer(stream: TcpStream) {
+    // Connections that end are what the test is about.
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    while let Some(Ok((_request, mut respond))) = connection.accept().await {
+        let _ = respond.send_response(http::Response::new(()), true);
+    }
+}
+
+/// What an endpoint did not begin with is asked for again, whatever its method, and is nobody's failure.
+#[test]
+fn requests_that_were_not_begun_with_are_tried_again() {
+    for away in [Away::Refused, Away::Leaving] {
+        for request in [Request::post("/", "x"), Request::get("/")] {
+            let lab = Lab::new()
+                .app("retries = 0")
+                .pool("blue", turning(away))
+                .link("blue", "protocol = 'h2c'")
+                .config(NO_PASSIVE)
+                .start();
+            let answer = lab.request(&request);
+            assert_eq!(answer.status, 200, "{away:?} {request:?}");
+            let metrics = lab.admin().call(&Request::get("/metrics").host("lbd")).expect(200);
+            let is_failure = |line: &&str| {
+                line.starts_with("lbd_request_failures_total") && !line.ends_with(" 0")
+            };
+            assert_eq!(metrics.text().lines().find(is_failure), None, "{away:?}");
+        }
+    }
+}
