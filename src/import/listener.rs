@@ -163,7 +163,12 @@ fn section(
     }
     redirect(context, tls, users, &mut section);
     // nginx too takes what concerns the connection from the default server.
-    let first = users.iter().find(|(_, listen)| listen.default).or(users.first());
+    let serves = |server: &Server<'_>| !server.refuses && server.to_https.is_none();
+    let first = users
+        .iter()
+        .find(|(server, listen)| listen.default && serves(server))
+        .or_else(|| users.iter().find(|(server, _)| serves(server)))
+        .or(users.first());
     if let Some((server, _)) = first {
         connection(context, &server.scope, &mut section);
     }

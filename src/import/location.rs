@@ -147,15 +147,16 @@ impl<'a> Services<'_, 'a> {
             ledger.left(location, why);
             return;
         }
-        for path in &paths {
-            self.claims.extend(claims(path));
-        }
-        ledger.carry(location);
+        let claimed: Vec<_> = paths.iter().flat_map(claims).collect();
         let mut rules = rules(context, server, &server.scope);
         if location.id != server.directive.id {
             rules.extend(self::rules(context, server, &scope));
         }
-        self.site(Site { server, hosts, directive: location, scope, paths, rules }, action, closes);
+        let site = Site { server, hosts, directive: location, scope, paths, rules };
+        if self.site(site, action, closes) {
+            ledger.carry(location);
+            self.claims.extend(claimed);
+        }
     }
 
     /// What a location does; `None` if it is nothing that lbd does.
@@ -206,13 +207,16 @@ impl<'a> Services<'_, 'a> {
         None
     }
 
-    fn site(&mut self, site: Site<'_, 'a>, action: Action<'a>, closes: bool) {
+    /// Writes a service; `false` if nothing can be forwarded.
+    fn site(&mut self, site: Site<'_, 'a>, action: Action<'a>, closes: bool) -> bool {
         let context = self.context;
         let mut rules = site.rules;
         let mut pass = None;
         match action {
             Action::Forward(directive) => {
-                let Some(found) = self.forward(&site.scope, directive) else { return };
+                let Some(found) = self.forward(&site.scope, directive) else {
+                    return false;
+                };
                 pass = Some((directive, found));
             }
             Action::Redirect(rule) => rules.push(rule),
@@ -293,6 +297,7 @@ impl<'a> Services<'_, 'a> {
         for pool in pools {
             self.sections.push(pool.section(&name, context, scheme, &site.scope));
         }
+        true
     }
 
     fn forward(&self, scope: &Scope<'a>, pass: &'a Directive) -> Option<Forward> {
@@ -320,7 +325,10 @@ impl<'a> Services<'_, 'a> {
         let port = if matches!(scheme, "https" | "grpcs") { 443 } else { 80 };
         let choice = match value::variable(&target) {
             Some(variable) => split::choice(context, scope, &variable),
-            None if target.contains('$') => None,
+            None if target.contains('$') => {
+                let target = split::substituted(context, scope, &target);
+                target.map(|target| split::fixed(context, &target))
+            }
             None => Some(split::fixed(context, &target)),
         };
         let uri = uri.filter(|uri| !matches!(uri.as_str(), "$request_uri" | "$uri"));

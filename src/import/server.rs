@@ -169,5 +169,5 @@ pub fn hosts(context: &Context<'_>, server: &Server<'_>) -> Vec<String> {
 /// A name for the server's services.
 pub fn service_name(server: &Server<'_>) -> String {
     let named = server.names.iter().find(|name| !name.is_empty() && !matches!(**name, "_" | "localhost"));
-    named.map_or_else(|| "web".into(), |name| value::name(name.trim_start_matches("www.")))
+    named.map_or_else(|| "web".into(), |name| value::name(name))
 }

@@ -65,6 +65,22 @@ fn of_value(
     }
 }
 
+/// A target with `set` variables in it, as in `app_$colour`, with their values in their place.
+pub fn substituted(context: &Context<'_>, scope: &Scope<'_>, target: &str) -> Option<String> {
+    let mut text = String::new();
+    for part in value::parts(target) {
+        match part {
+            Part::Text(plain) => text.push_str(&plain),
+            Part::Variable(name) => {
+                let choice = resolve(context, scope, &name, 0)?;
+                let [(value, None)] = choice.options.as_slice() else { return None };
+                text.push_str(value);
+            }
+        }
+    }
+    Some(text)
+}
+
 /// The one target that there is, with the one that waits for its turn.
 pub fn fixed(context: &Context<'_>, target: &str) -> Choice {
     let mut options = vec![(target.to_owned(), None)];
@@ -216,6 +232,7 @@ fn single(group: &Group, target: &str) -> (Vec<Pool>, Option<String>) {
         let sum = |endpoints: &[(String, u64)]| endpoints.iter().map(|(_, w)| *w).sum::<u64>();
         let points = sum(&green) * 10_000 / (sum(&blue) + sum(&green)).max(1);
         let share = Share::from_basis_points(u16::try_from(points).unwrap_or(0)).to_string();
+        let (blue, green) = (reduced(blue), reduced(green));
         let mut pools = vec![pool("blue", group, blue, None), pool("green", group, green, Some(share))];
         pools.extend(backup("backup", group));
         let baseline = baseline(&pools);
@@ -227,6 +244,12 @@ fn single(group: &Group, target: &str) -> (Vec<Pool>, Option<String>) {
     let mut pools = vec![pool(name, group, group.main.clone(), None)];
     pools.extend(backup("backup", group));
     (pools, None)
+}
+
+/// Weights that only matter between the endpoints of one pool.
+fn reduced(endpoints: Vec<(String, u64)>) -> Vec<(String, u64)> {
+    let same = endpoints.iter().all(|(_, weight)| endpoints.first().is_some_and(|(_, w)| w == weight));
+    endpoints.into_iter().map(|(address, weight)| (address, if same { 1 } else { weight })).collect()
 }
 
 /// The pool with the most traffic, where more than one has any.
