@@ -3,8 +3,7 @@
 mod support;
 
 use std::{
-    fs,
-    io,
+    fs, io,
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -113,7 +112,10 @@ fn what_is_written_is_a_config() {
         let text = sample(name).config;
         match AHEAD.contains(&name) {
             true => {
-                assert!(config::check(&text, &|_| Ok(String::new())).is_err(), "{name} is no longer ahead");
+                assert!(
+                    config::check(&text, &|_| Ok(String::new())).is_err(),
+                    "{name} is no longer ahead"
+                );
                 checked(&without_keys_ahead(&text));
             }
             false => drop(checked(&text)),
@@ -135,7 +137,8 @@ fn the_config_goes_to_standard_output_and_the_list_to_standard_error() {
     let path = folder.path();
     fs::create_dir_all(path.join("sites-enabled")).unwrap();
     fs::create_dir_all(path.join("snippets")).unwrap();
-    fs::write(path.join("snippets/limits.conf"), "proxy_read_timeout 7s;\nproxy_cache one;\n").unwrap();
+    fs::write(path.join("snippets/limits.conf"), "proxy_read_timeout 7s;\nproxy_cache one;\n")
+        .unwrap();
     let site = "server {\n listen 8080;\n location / {\n  include snippets/*.conf;\n  \
                 proxy_pass http://127.0.0.1:9000;\n }\n}\n";
     fs::write(path.join("sites-enabled/shop"), site).unwrap();
@@ -145,7 +148,12 @@ fn the_config_goes_to_standard_output_and_the_list_to_standard_error() {
     let text = outcome.succeeds();
     assert_eq!(checked(&text).service.len(), 1);
     assert!(text.contains("first_byte = \"7s\""), "{text}");
-    assert!(told.contains("snippets/limits.conf:2: proxy_cache one: not carried over: lbd does not cache"), "{told}");
+    assert!(
+        told.contains(
+            "snippets/limits.conf:2: proxy_cache one: not carried over: lbd does not cache"
+        ),
+        "{told}"
+    );
     assert!(told.lines().last().unwrap().starts_with("lbctl: sites-enabled/shop: "), "{told}");
 
     let outcome = lbctl(&["sites-enabled/shop", "--output", "lbd.toml"], path);
@@ -176,7 +184,9 @@ fn what_is_no_nginx_file_is_refused_with_file_and_line() {
     fs::write(folder.path().join("b.conf"), "include a.conf;\n").unwrap();
     let said = lbctl(&["a.conf"], folder.path()).fails_with(2);
     assert!(said.contains("b.conf:1: a.conf includes itself"), "{said}");
-    assert!(lbctl(&["none.conf"], folder.path()).fails_with(2).contains("none.conf:1: cannot be read"));
+    assert!(
+        lbctl(&["none.conf"], folder.path()).fails_with(2).contains("none.conf:1: cannot be read")
+    );
 }
 
 /// A real nginx with a config. It is killed at the end of the test.
@@ -208,8 +218,14 @@ fn free_port() -> u16 {
 /// The status of an answer, who gave it, and what the endpoint was told of the request.
 fn seen(address: std::net::SocketAddr, host: &str, path: &str) -> (u16, String, String) {
     let answer = Client::tcp(address).unwrap().call(&Request::get(path).host(host));
-    let echo = if path.contains("/echo") { answer.json()["path"].to_string() } else { String::new() };
-    (answer.status, answer.origin().to_owned(), echo)
+    let told = || {
+        let echo = answer.json();
+        let headers = echo["headers"].as_array().unwrap().iter();
+        let host = headers.filter(|pair| pair[0] == "host").map(|pair| pair[1].as_str().unwrap());
+        format!("{} {}", host.collect::<String>(), echo["target"].as_str().unwrap())
+    };
+    let told = if path.starts_with("/echo") { told() } else { String::new() };
+    (answer.status, answer.origin().to_owned(), told)
 }
 
 /// Requests get from lbd what they got from nginx.
@@ -223,7 +239,8 @@ fn lbd_serves_as_nginx_did() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let text = fs::read_to_string("tests/import/serving.conf.in").unwrap();
-    let fill = [("@PORT@", port.to_string()), ("@WEB@", web.to_string()), ("@API@", api.to_string())];
+    let fill =
+        [("@PORT@", port.to_string()), ("@WEB@", web.to_string()), ("@API@", api.to_string())];
     let fill = fill.into_iter().chain([("@WILD@", wild.to_string())]);
     let text = fill.fold(text, |text, (name, value)| text.replace(name, &value));
     let file = folder.path().join("nginx.conf");
@@ -242,15 +259,18 @@ fn lbd_serves_as_nginx_did() {
 
     let asked = [
         ("app.test", "/", (200, "web", "")),
-        ("app.test", "/echo", (200, "web", "\"/echo\"")),
-        ("app.test", "/api/echo", (200, "api", "\"/api/echo\"")),
-        ("app.test", "/echo?x=1", (200, "web", "\"/echo\"")),
-        ("unknown.test", "/", (200, "web", "")),
+        ("app.test", "/echo", (200, "web", "app.test /echo")),
+        ("app.test", "/echo?x=1", (200, "web", "app.test /echo?x=1")),
+        ("app.test", "/api/users", (200, "api", "")),
+        ("app.test", "/apix", (200, "web", "")),
+        ("unknown.test", "/echo", (200, "web", "unknown.test /echo")),
+        ("wild.test", "/", (200, "web", "")),
         ("a.wild.test", "/", (200, "wild", "")),
         ("a.b.wild.test", "/api/", (200, "wild", "")),
         ("app.test", "/404", (404, "web", "")),
     ];
-    let expected: Vec<_> = asked.iter().map(|(.., (s, o, e))| (*s, (*o).into(), (*e).into())).collect();
+    let expected: Vec<_> =
+        asked.iter().map(|(.., (s, o, e))| (*s, (*o).into(), (*e).into())).collect();
     let answers = |address| -> Vec<(u16, String, String)> {
         asked.iter().map(|(host, path, _)| seen(address, host, path)).collect()
     };

@@ -100,6 +100,8 @@ impl Files for Disk {
             require_literal_leading_dot: true,
         };
         let found = glob::glob_with(&pattern.to_string_lossy(), options);
-        found.map(|paths| paths.filter_map(Result::ok).take(FILES_MAX).collect()).unwrap_or_default()
+        found
+            .map(|paths| paths.filter_map(Result::ok).take(FILES_MAX).collect())
+            .unwrap_or_default()
     }
 }

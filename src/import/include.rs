@@ -41,7 +41,8 @@ pub trait Files {
 /// Where a file is no nginx file, or files include each other in a circle.
 pub fn read(path: &Path, files: &dyn Files, ledger: &Ledger) -> Result<Vec<Directive>, Broken> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut reader = Reader { files, ledger, folder, open: Vec::new(), count: 0, read: 0, bytes: 0 };
+    let mut reader =
+        Reader { files, ledger, folder, open: Vec::new(), count: 0, read: 0, bytes: 0 };
     let shown: Rc<str> = path.display().to_string().into();
     let bytes = files.read(path).map_err(|error| Broken {
         at: Place { file: shown.clone(), line: 1 },

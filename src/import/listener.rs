@@ -1,7 +1,7 @@
 //! `listen` and what belongs to it: certificates, protocols, time limits towards clients.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
@@ -70,7 +70,11 @@ fn listen<'a>(
     }
     ledger.carry(directive);
     let on = |name: &str| {
-        scope.one(name).filter(|switch| switch.arg(0) == "on").inspect(|d| ledger.carry(d)).is_some()
+        scope
+            .one(name)
+            .filter(|switch| switch.arg(0) == "on")
+            .inspect(|d| ledger.carry(d))
+            .is_some()
     };
     for name in ["http2", "ssl"] {
         scope.one(name).filter(|switch| switch.arg(0) == "off").inspect(|d| ledger.carry(d));
@@ -182,6 +186,7 @@ fn certificates(
 ) {
     let ledger = context.ledger;
     let mut pairs: Vec<Value> = Vec::new();
+    let mut seen = BTreeSet::new();
     let mut oldest: Option<(&str, &Directive)> = None;
     let mut keys: Vec<(String, Value)> = Vec::new();
     let mut sorted: Vec<_> = users.iter().filter(|(_, listen)| listen.tls).collect();
@@ -197,9 +202,9 @@ fn certificates(
             ledger.carry(cert);
             ledger.carry(key);
             let paths = [("cert", cert), ("key", key)];
-            let pair = table(paths.map(|(key, file)| (key.to_owned(), context.path(file.arg(0)))));
-            if !pairs.contains(&pair) {
-                pairs.push(pair);
+            if seen.insert(paths.map(|(_, file)| file.arg(0))) {
+                let pair = paths.map(|(key, file)| (key.to_owned(), context.path(file.arg(0))));
+                pairs.push(table(pair));
             }
         }
         if let Some(protocols) = server.scope.one("ssl_protocols") {
@@ -239,7 +244,9 @@ fn client_certificates(
         keys.retain(|(key, _)| key != "client_ca");
         keys.push(("client_ca".into(), context.path(ca.arg(0)).into()));
     } else if verify.arg(0) != "off" {
-        context.ledger.left(verify, "lbd asks every client of a listener for a certificate, or none");
+        context
+            .ledger
+            .left(verify, "lbd asks every client of a listener for a certificate, or none");
     } else {
         context.ledger.unneeded(verify, "it is lbd's default");
     }
@@ -283,7 +290,7 @@ fn connection(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) {
         let arg = zone.args.iter().any(|arg| arg.contains("remote_addr"));
         zone.name == "limit_conn_zone" && arg
     };
-    for limit in scope.nearest("limit_conn") {
+    for limit in scope.nearest("limit_conn").into_iter().take(100) {
         let zones = context.http.own("limit_conn_zone");
         let suffix = format!("zone={}:", limit.arg(0));
         let zone = zones.iter().find(|zone| zone.args.iter().any(|arg| arg.starts_with(&suffix)));

@@ -102,6 +102,10 @@ impl<'a> Services<'_, 'a> {
     ) {
         let context = self.context;
         for location in block.all("location") {
+            if !context.may(scope.size() + hosts.len()) {
+                context.ledger.left(location, "the file is too large to look at all of it");
+                continue;
+            }
             let inner = scope.inside(&[location.inside()]);
             let closes = page::maintenance(context, location) || closes;
             self.location(server, hosts, location, &inner, closes);
@@ -138,8 +142,12 @@ impl<'a> Services<'_, 'a> {
             }
         };
         let hosts_or_any = if hosts.is_empty() { vec!["*".to_owned()] } else { hosts.to_vec() };
-        let claims = |path: &String| hosts_or_any.iter().map(|h| (h.clone(), path.clone())).collect::<Vec<_>>();
-        if let Some(path) = paths.iter().find(|path| claims(path).iter().any(|c| self.claims.contains(c))) {
+        let claims = |path: &String| {
+            hosts_or_any.iter().map(|h| (h.clone(), path.clone())).collect::<Vec<_>>()
+        };
+        if let Some(path) =
+            paths.iter().find(|path| claims(path).iter().any(|c| self.claims.contains(c)))
+        {
             let why = format!(
                 "another server or location has {path} for the same hosts, and lbd's services answer \
                  on all listeners"
@@ -191,7 +199,8 @@ impl<'a> Services<'_, 'a> {
         }
         if let Some(tried) = scope.own("try_files").first() {
             let name = tried.args.last().filter(|name| name.starts_with('@'))?;
-            let named = server.directive.all("location").find(|location| location.arg(0) == name)?;
+            let named =
+                server.directive.all("location").find(|location| location.arg(0) == name)?;
             let inner = server.scope.inside(&[location.inside(), named.inside()]);
             let pass = pass(&inner)?;
             context.ledger.carry(named);
@@ -228,7 +237,11 @@ impl<'a> Services<'_, 'a> {
         let name = self.names.free(&wished);
 
         let mut section = Section::table(&["service", &name]);
-        section.comment(format!("From {}: {}", site.directive.at, super::ledger::shown(site.directive)));
+        section.comment(format!(
+            "From {}: {}",
+            site.directive.at,
+            super::ledger::shown(site.directive)
+        ));
         if site.server.default && site.hosts.is_empty() {
             section.comment("It takes every host.");
         } else if site.server.default {
@@ -314,7 +327,8 @@ impl<'a> Services<'_, 'a> {
         };
         let (target, uri) = match rest.strip_prefix("unix:") {
             Some(socket) => {
-                let (path, uri) = socket.split_once(':').map_or((socket, None), |(p, u)| (p, Some(u)));
+                let (path, uri) =
+                    socket.split_once(':').map_or((socket, None), |(p, u)| (p, Some(u)));
                 (format!("unix:{path}"), uri.map(str::to_owned))
             }
             None => match rest.find('/').and_then(|at| rest.split_at_checked(at)) {
@@ -346,9 +360,12 @@ impl<'a> Services<'_, 'a> {
             return None;
         };
         context.ledger.carry(pass);
-        let outside = context.upstream(&target).is_none() && !target.contains(['$'])
+        let outside = context.upstream(&target).is_none()
+            && !target.contains(['$'])
             && !target.starts_with("unix:")
-            && target.split(':').next().is_some_and(|host| host.contains('.') && host.parse::<std::net::Ipv4Addr>().is_err());
+            && target.split(':').next().is_some_and(|host| {
+                host.contains('.') && host.parse::<std::net::Ipv4Addr>().is_err()
+            });
         let mut groups = groups.into_iter();
         let first = groups.next().unwrap_or_default();
         Some(Forward {
@@ -358,9 +375,9 @@ impl<'a> Services<'_, 'a> {
             baseline,
             user_id: choice.user_id,
             comments: choice.comments,
-            balance: first.balance.map(|(word, at)| (word, at.map(|at| at.to_string()))),
-            passive: first.passive.map(|(value, at)| (value, at.to_string())),
-            keepalive: first.keepalive,
+            balance: first.balance.clone().map(|(word, at)| (word, at.map(|at| at.to_string()))),
+            passive: first.passive.clone().map(|(value, at)| (value, at.to_string())),
+            keepalive: first.keepalive.clone(),
             own_host: outside.then_some(target),
         })
     }
@@ -394,7 +411,10 @@ fn shut(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) -> Door
         let why = "lbd does not ask for leave, so that this service refuses everybody: take its \
                    `deny` away if the application checks by itself";
         context.ledger.left(asks, why);
-        section.comment(format!("{}: lbd has no {name}. Closed, until you take `deny` away.", asks.at));
+        section.comment(format!(
+            "{}: lbd has no {name}. Closed, until you take `deny` away.",
+            asks.at
+        ));
         door = Door::Shut;
     }
     door
@@ -410,7 +430,9 @@ fn replace_path(
     let bare = from.strip_suffix('/').unwrap_or(from);
     match uri {
         _ if from == uri => {}
-        "/" if rules.is_empty() && bare.len() < from.len() => section.set("strip_prefix", bare, &pass.at),
+        "/" if rules.is_empty() && bare.len() < from.len() => {
+            section.set("strip_prefix", bare, &pass.at)
+        }
         uri => rules.push(rewrite::replaced(from, uri, pass.at.to_string())),
     }
 }
@@ -446,7 +468,9 @@ fn paths(location: &Directive, twins: &[&str]) -> Result<(Vec<String>, Option<St
             }
             let bare = path.strip_suffix('/').filter(|bare| !bare.is_empty());
             match bare {
-                _ if kind == "=" && path == "/" => Err("lbd cannot tell / from what is below it".into()),
+                _ if kind == "=" && path == "/" => {
+                    Err("lbd cannot tell / from what is below it".into())
+                }
                 _ if kind == "=" => {
                     Ok((vec![path.into()], Some(format!("what is below {path} is meant too"))))
                 }
@@ -477,14 +501,17 @@ fn prefixes(pattern: &str) -> Option<Vec<String>> {
     if !found.is_exact() {
         return None;
     }
-    let texts = found.literals()?.iter().map(|literal| String::from_utf8(literal.as_bytes().to_vec()).ok());
+    let texts =
+        found.literals()?.iter().map(|literal| String::from_utf8(literal.as_bytes().to_vec()).ok());
     let texts: Vec<String> = texts.collect::<Option<_>>()?;
     let good = |path: &&String| {
-        path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
+        path.starts_with('/')
+            && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
     };
     let mut paths: Vec<String> = Vec::new();
     for text in &texts {
-        let path = text.strip_suffix('/').filter(|bare| !bare.is_empty()).unwrap_or(text).to_owned();
+        let path =
+            text.strip_suffix('/').filter(|bare| !bare.is_empty()).unwrap_or(text).to_owned();
         if !paths.contains(&path) {
             paths.push(path);
         }
@@ -508,7 +535,8 @@ mod tests {
             ("^/(?!x)", None),
             ("^", None),
         ] {
-            let expected = expected.map(|list| list.iter().map(|s| s.to_string()).collect::<Vec<_>>());
+            let expected =
+                expected.map(|list| list.iter().map(|s| s.to_string()).collect::<Vec<_>>());
             assert_eq!(prefixes(pattern), expected, "{pattern}");
         }
     }

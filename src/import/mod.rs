@@ -102,7 +102,10 @@ pub fn import(path: &Path, folder: &Path, files: &dyn Files) -> Result<Imported,
 
 fn head(path: &Path) -> Vec<String> {
     let lines = [
-        &format!("From {}, by `lbctl config import-nginx`. Check it with `lbctl config check`.", path.display()),
+        &format!(
+            "From {}, by `lbctl config import-nginx`. Check it with `lbctl config check`.",
+            path.display()
+        ),
         "",
         "Each section says where it comes from. Where nginx has a default that lbd does not share:",
         "- bodies: 1 MiB at most in nginx, any size in lbd without max_body_bytes;",

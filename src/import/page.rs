@@ -11,6 +11,9 @@ use super::{
     server::Server,
 };
 
+/// How many `error_page` a place may have.
+const PAGES_MAX: usize = 100;
+
 /// Writes the error pages of a place. Returns the page for 503, if there is one.
 pub fn pages(
     context: &Context<'_>,
@@ -22,14 +25,16 @@ pub fn pages(
     let mut pages: BTreeMap<String, Value> = BTreeMap::new();
     let mut places: Vec<String> = Vec::new();
     let mut closed = None;
-    for directive in scope.nearest("error_page") {
+    for directive in scope.nearest("error_page").into_iter().take(PAGES_MAX) {
         let Some((target, codes)) = directive.args.split_last() else { continue };
         let Some(file) = file(context, server, target) else {
-            ledger.left(directive, "lbd's error pages are files, and this is none that can be found");
+            ledger
+                .left(directive, "lbd's error pages are files, and this is none that can be found");
             continue;
         };
         let changes = codes.iter().any(|code| code.starts_with('='));
-        let codes = codes.iter().filter(|code| code.parse::<u16>().is_ok_and(|c| (400..600).contains(&c)));
+        let codes =
+            codes.iter().filter(|code| code.parse::<u16>().is_ok_and(|c| (400..600).contains(&c)));
         for code in codes {
             pages.insert(code.clone(), file.as_str().into());
             if code == "503" {
@@ -39,7 +44,8 @@ pub fn pages(
         places.push(directive.at.to_string());
         match changes {
             true => ledger.differs(directive, "the status stays as it is"),
-            false => ledger.differs(directive, "for lbd's own answers; those of endpoints pass as they are"),
+            false => ledger
+                .differs(directive, "for lbd's own answers; those of endpoints pass as they are"),
         }
     }
     if !pages.is_empty() {
@@ -57,7 +63,8 @@ fn file(context: &Context<'_>, server: &Server<'_>, target: &str) -> Option<Stri
     let place = match target.starts_with('@') {
         true => Some(locations().find(|location| location.arg(0) == target)?),
         false => {
-            let exact = locations().find(|location| location.arg(0) == "=" && location.arg(1) == target);
+            let exact =
+                locations().find(|location| location.arg(0) == "=" && location.arg(1) == target);
             exact.or_else(|| locations().find(|location| location.arg(0) == target))
         }
     };
@@ -72,10 +79,16 @@ fn file(context: &Context<'_>, server: &Server<'_>, target: &str) -> Option<Stri
     if let Some(location) = place {
         context.ledger.carry(location);
         for name in ["internal", "try_files"] {
-            location.all(name).for_each(|d| context.ledger.unneeded(d, "the page is read with the file"));
+            location
+                .all(name)
+                .for_each(|d| context.ledger.unneeded(d, "the page is read with the file"));
         }
     }
-    Some(context.path(&format!("{}/{}", root.arg(0).trim_end_matches('/'), name.trim_start_matches('/'))))
+    Some(context.path(&format!(
+        "{}/{}",
+        root.arg(0).trim_end_matches('/'),
+        name.trim_start_matches('/')
+    )))
 }
 
 fn named_file(context: &Context<'_>, named: &Directive) -> Option<String> {
@@ -90,7 +103,8 @@ pub fn maintenance(context: &Context<'_>, block: &Directive) -> bool {
     let mut found = false;
     for condition in block.all("if") {
         if condition.all("return").any(|answer| answer.arg(0) == "503") {
-            let why = "`lbctl maintenance on` answers 503 with the page, and --allow lets people pass";
+            let why =
+                "`lbctl maintenance on` answers 503 with the page, and --allow lets people pass";
             context.ledger.unneeded(condition, why);
             found = true;
         }

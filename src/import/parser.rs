@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn directives_have_arguments_blocks_and_lines() {
-        let read = read("a 1 2;\nb {\n c;\n content_by_lua_block { x = {'} } }\n}\n").unwrap();
+        let read = read("a 1 2;\nb {\n c;\n content_by_lua_block { x = {'} }\n}\n").unwrap();
         assert_eq!(read[0].args, ["1", "2"]);
         let c = &read[1].inside()[0];
         assert_eq!((c.name.as_str(), c.at.to_string().as_str(), c.id), ("c", "x.conf:3", 2));

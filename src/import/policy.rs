@@ -1,7 +1,10 @@
 //! What nginx does with requests and answers besides forwarding: who may come, how much, what is
 //! changed and logged.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use toml::Value;
@@ -15,6 +18,10 @@ use super::{
 
 /// The longest time limit of a service, in seconds.
 const SECONDS_MAX: u64 = 24 * 3600;
+/// How many limits of requests are looked at.
+const LIMITS_MAX: usize = 100;
+/// How many rules about networks a place may have.
+const RULES_MAX: usize = 1000;
 /// Every address there is.
 const EVERYBODY: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
@@ -77,6 +84,11 @@ fn access(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) {
     let ledger = context.ledger;
     let rules = scope.nearest_of(&["allow", "deny"]);
     let Some(first) = rules.first() else { return };
+    if rules.len() > RULES_MAX {
+        let why = format!("more than {RULES_MAX} rules, so that this service refuses everybody");
+        ledger.left(first, why);
+        return section.set("deny", list(EVERYBODY), &first.at);
+    }
     let (mut allow, mut deny): (Vec<IpNet>, Vec<IpNet>) = (Vec::new(), Vec::new());
     let mut shut = false;
     for rule in &rules {
@@ -139,12 +151,13 @@ fn authentication(context: &Context<'_>, scope: &Scope<'_>, section: &mut Sectio
 fn rate(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) {
     let ledger = context.ledger;
     let mut done = false;
-    for limit in scope.nearest("limit_req") {
+    for limit in scope.nearest("limit_req").into_iter().take(LIMITS_MAX) {
         let word = |key: &str| limit.args.iter().find_map(|arg| arg.strip_prefix(key));
         let zones = context.http.own("limit_req_zone");
         let name = format!("zone={}:", word("zone=").unwrap_or_default());
         let zone = zones.iter().find(|zone| zone.args.iter().any(|arg| arg.starts_with(&name)));
-        let rate = zone.and_then(|zone| Some((zone, rate_of(zone)?, value::variable(zone.arg(0))?)));
+        let rate =
+            zone.and_then(|zone| Some((zone, rate_of(zone)?, value::variable(zone.arg(0))?)));
         let Some((zone, (requests, per), key)) = rate.filter(|_| !done) else {
             ledger.left(limit, "lbd has one limit for each service, by client address");
             continue;
@@ -158,7 +171,8 @@ fn rate(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) {
         let nodelay = limit.args.iter().any(|arg| arg == "nodelay");
         let waits = !nodelay && word("burst=").is_some();
         match waits {
-            true => ledger.differs(limit, "nginx makes what is above the rate wait; lbd lets it through"),
+            true => ledger
+                .differs(limit, "nginx makes what is above the rate wait; lbd lets it through"),
             false => ledger.carry(limit),
         }
         let burst = word("burst=").and_then(|number| number.parse::<i64>().ok()).unwrap_or(1);
@@ -320,13 +334,10 @@ fn compression(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) 
     let Some(at) = at else { return };
     // nginx always means HTML.
     types.insert(0, "text/html".into());
-    let mut once: Vec<String> = Vec::new();
-    for name in types {
-        let name = if name == "*" { "*/*".to_owned() } else { name };
-        if !once.contains(&name) {
-            once.push(name);
-        }
-    }
+    let any = |name: String| if name == "*" { "*/*".to_owned() } else { name };
+    let mut once: Vec<String> = types.into_iter().map(any).collect();
+    let mut seen = BTreeSet::new();
+    once.retain(|name| seen.insert(name.clone()));
     let mut keys = vec![
         ("algorithms".to_owned(), list(algorithms)),
         ("types".to_owned(), list(once.iter().map(String::as_str))),
@@ -348,7 +359,10 @@ fn access_log(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) {
         let target = if path == "/dev/stdout" { "stdout" } else { path };
         let usable = target == "stdout" || target.starts_with('/');
         if done || !usable || path.contains('$') || path.ends_with('/') {
-            ledger.left(log, "lbd writes one log for each service, to standard output or an absolute path");
+            ledger.left(
+                log,
+                "lbd writes one log for each service, to standard output or an absolute path",
+            );
             continue;
         }
         done = true;
@@ -358,7 +372,9 @@ fn access_log(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) {
         match log.arg(1) {
             "" | "combined" | "main" => ledger.carry(log),
             format if format.contains('=') => ledger.carry(log),
-            format => ledger.differs(log, format!("lbd's format is combined (or json), not {format}")),
+            format => {
+                ledger.differs(log, format!("lbd's format is combined (or json), not {format}"))
+            }
         }
         let keys = [("target", target), ("format", "combined")];
         section.set("access_log", table(keys.map(|(key, text)| (key.to_owned(), text))), &log.at);

@@ -38,7 +38,8 @@ impl Rule {
 pub fn rewrite(context: &Context<'_>, directive: &Directive, names: &[&str]) -> Option<Rule> {
     let ledger = context.ledger;
     let flag = directive.arg(2);
-    let away = ["http://", "https://", "$scheme"].iter().any(|start| directive.arg(1).starts_with(start));
+    let away =
+        ["http://", "https://", "$scheme"].iter().any(|start| directive.arg(1).starts_with(start));
     let status = match flag {
         "permanent" => Some(301),
         "redirect" => Some(302),
@@ -130,7 +131,9 @@ fn rule(pattern: String, target: &str, names: &[&str]) -> Result<(String, String
                 }
                 ("server_name", [only, ..]) => to.push_str(only),
                 // With one plain name there is no other host.
-                ("host" | "http_host", [only]) if !only.contains(['*', '~', '_']) => to.push_str(only),
+                ("host" | "http_host", [only]) if !only.contains(['*', '~', '_']) => {
+                    to.push_str(only)
+                }
                 _ => return Err(format!("lbd has no variable for ${name} here")),
             },
         }
@@ -138,9 +141,7 @@ fn rule(pattern: String, target: &str, names: &[&str]) -> Result<(String, String
     let groups = pattern.matches('(').count();
     match path {
         true if pattern == "^(.*)$" => Ok((pattern, to)),
-        true if groups > 0 => {
-            Err("lbd has no variable for the whole path beside groups".into())
-        }
+        true if groups > 0 => Err("lbd has no variable for the whole path beside groups".into()),
         true => {
             let inner = pattern.trim_start_matches('^').trim_end_matches('$');
             Ok((format!("^({inner})$"), to))

@@ -1,20 +1,21 @@
 //! Which directives hold in a place: its own, or those of the nearest block around it.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     rc::Rc,
 };
 
-use super::{ledger::Ledger, parser::Directive, value};
+use super::{ledger::Ledger, parser::Directive, upstream::Group, value};
 
-/// How many endpoints may be written in all: an upstream is written once for each location.
-const ENDPOINTS_MAX: usize = 100_000;
+/// How much may be looked at in all, in directives, hosts and endpoints: what is inherited is looked at
+/// once for each location, and nobody's file comes near to this.
+const WORK_MAX: usize = 800_000;
 
-/// The directives of one block, by name.
+/// The directives of one block by name, and their number.
 #[derive(Clone)]
-struct Level<'a>(Rc<BTreeMap<&'a str, Vec<&'a Directive>>>);
+struct Level<'a>(Rc<BTreeMap<&'a str, Vec<&'a Directive>>>, usize);
 
 /// A place with the blocks around it.
 #[derive(Clone, Default)]
@@ -28,7 +29,8 @@ impl<'a> Scope<'a> {
             named.entry(directive.name.as_str()).or_default().push(directive);
         }
         let mut levels = self.0.clone();
-        levels.push(Level(Rc::new(named)));
+        let size = blocks.iter().map(|block| block.len()).sum();
+        levels.push(Level(Rc::new(named), size));
         Self(levels)
     }
 
@@ -57,6 +59,11 @@ impl<'a> Scope<'a> {
         self.nearest(name).last().copied()
     }
 
+    /// How many directives there are in these blocks.
+    pub fn size(&self) -> usize {
+        self.0.iter().map(|level| level.1).sum()
+    }
+
     /// The directives of this name in every block, the outermost first.
     pub fn everywhere(&self, name: &str) -> Vec<&'a Directive> {
         self.0.iter().filter_map(|level| level.0.get(name)).flatten().copied().collect()
@@ -73,7 +80,8 @@ pub struct Context<'a> {
     folder: PathBuf,
     upstreams: BTreeMap<&'a str, &'a Directive>,
     mentioned: BTreeSet<&'a str>,
-    endpoints_left: Cell<usize>,
+    groups: RefCell<BTreeMap<String, Rc<Group>>>,
+    work_left: Cell<usize>,
 }
 
 impl<'a> Context<'a> {
@@ -93,7 +101,8 @@ impl<'a> Context<'a> {
             folder: folder.to_owned(),
             upstreams,
             mentioned,
-            endpoints_left: Cell::new(ENDPOINTS_MAX),
+            groups: RefCell::default(),
+            work_left: Cell::new(WORK_MAX),
         }
     }
 
@@ -118,11 +127,21 @@ impl<'a> Context<'a> {
         self.folder.join(path).display().to_string()
     }
 
-    /// Whether so many more endpoints may be written.
-    pub fn may_write(&self, endpoints: usize) -> bool {
-        let left = self.endpoints_left.get().checked_sub(endpoints);
-        self.endpoints_left.set(left.unwrap_or(0));
+    /// Whether so much more may be looked at or written.
+    pub fn may(&self, work: usize) -> bool {
+        let left = self.work_left.get().checked_sub(work);
+        self.work_left.set(left.unwrap_or(0));
         left.is_some()
+    }
+
+    /// The group of an upstream, which is read once.
+    pub fn group(&self, upstream: &Directive, read: impl FnOnce() -> Group) -> Rc<Group> {
+        if let Some(known) = self.groups.borrow().get(upstream.arg(0)) {
+            return known.clone();
+        }
+        let group = Rc::new(read());
+        self.groups.borrow_mut().insert(upstream.arg(0).to_owned(), group.clone());
+        group
     }
 }
 

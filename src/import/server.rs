@@ -1,5 +1,7 @@
 //! `server`: which hosts it has, what it is for.
 
+use std::{collections::BTreeSet, net::SocketAddr};
+
 use super::{
     listener::{Listen, listens},
     parser::Directive,
@@ -50,28 +52,29 @@ impl Server<'_> {
 pub fn servers<'a>(context: &Context<'a>) -> Vec<Server<'a>> {
     let blocks = context.http.own("server").into_iter().filter(|server| server.block.is_some());
     let mut servers: Vec<Server<'a>> = blocks.map(|directive| read(context, directive)).collect();
-    let explicit: Vec<_> = servers
+    // By its own word, or for being the first of an address that no server has claimed so.
+    let mut seen: BTreeSet<SocketAddr> = servers
         .iter()
         .flat_map(|server| server.listens.iter().filter(|listen| listen.default))
         .map(|listen| listen.address)
         .collect();
-    let mut seen = Vec::new();
-    let mut taken = false;
-    for server in &mut servers {
+    let mut chosen: Vec<(bool, usize)> = Vec::new();
+    for (index, server) in servers.iter().enumerate() {
+        let told = server.listens.iter().any(|listen| listen.default);
         let mut first = false;
-        for listen in &server.listens {
-            first |= listen.default || !(explicit.contains(&listen.address) || seen.contains(&listen.address));
-            seen.push(listen.address);
+        server.listens.iter().for_each(|listen| first |= seen.insert(listen.address));
+        if (told || first) && server.to_https.is_none() && !server.refuses {
+            chosen.push((!told, index));
         }
-        if !first || server.to_https.is_some() || server.refuses {
-            continue;
-        }
-        if taken {
+    }
+    chosen.sort_unstable();
+    for (rank, (_, index)) in chosen.iter().enumerate() {
+        let Some(server) = servers.get_mut(*index) else { continue };
+        server.default = rank == 0;
+        if rank > 0 {
             let why = "it was where its address sent unknown hosts; lbd's services answer on all \
                        listeners, and another takes them";
             context.ledger.differs(server.directive, why);
-        } else {
-            (server.default, taken) = (true, true);
         }
     }
     servers
@@ -81,8 +84,11 @@ fn read<'a>(context: &Context<'a>, directive: &'a Directive) -> Server<'a> {
     context.ledger.carry(directive);
     let scope = context.http.inside(&[directive.inside()]);
     let listens = listens(context, &scope);
-    let names: Vec<&str> =
-        scope.own("server_name").iter().flat_map(|names| names.args.iter().map(String::as_str)).collect();
+    let names: Vec<&str> = scope
+        .own("server_name")
+        .iter()
+        .flat_map(|names| names.args.iter().map(String::as_str))
+        .collect();
     let forwards = has(directive, &["proxy_pass", "grpc_pass"]);
     let to_https = to_https(directive, &names).filter(|_| {
         let encrypted = listens.iter().any(|listen| listen.tls);
@@ -91,24 +97,13 @@ fn read<'a>(context: &Context<'a>, directive: &'a Directive) -> Server<'a> {
     let is_return = |directive: &&Directive| directive.name == "return";
     let own = directive.inside().iter().find(is_return);
     let is_elsewhere = own.is_some_and(|own| own.arg(0).starts_with('3')) && to_https.is_none();
-    let refuses = !forwards && own.is_some_and(|own| own.arg(0).starts_with('4')) && to_https.is_none();
-    Server {
-        directive,
-        scope,
-        listens,
-        names,
-        default: false,
-        to_https,
-        is_elsewhere,
-        refuses,
-    }
+    let refuses =
+        !forwards && own.is_some_and(|own| own.arg(0).starts_with('4')) && to_https.is_none();
+    Server { directive, scope, listens, names, default: false, to_https, is_elsewhere, refuses }
 }
 
 fn has(directive: &Directive, names: &[&str]) -> bool {
-    directive
-        .inside()
-        .iter()
-        .any(|inner| names.contains(&inner.name.as_str()) || has(inner, names))
+    directive.inside().iter().any(|inner| names.contains(&inner.name.as_str()) || has(inner, names))
 }
 
 /// The `return` or `rewrite` that sends to the same host with https.
@@ -122,7 +117,10 @@ fn to_https<'a>(directive: &'a Directive, names: &[&str]) -> Option<&'a Directiv
             _ => return None,
         };
         let rest = target.strip_prefix("https://")?;
-        let host = rest.find('/').or(rest.find("$request_uri")).map_or(rest, |at| rest.get(..at).unwrap_or(rest));
+        let host = rest
+            .find('/')
+            .or(rest.find("$request_uri"))
+            .map_or(rest, |at| rest.get(..at).unwrap_or(rest));
         let host = host.trim_end_matches("$1").trim_end_matches("$uri");
         let same = matches!(host, "$host" | "$http_host" | "$server_name" | "${host}");
         (same || names.contains(&host)).then_some(inner)
@@ -141,7 +139,8 @@ pub fn hosts(context: &Context<'_>, server: &Server<'_>) -> Vec<String> {
                 continue;
             }
             if !is_host_name(plain) && plain.parse::<std::net::Ipv4Addr>().is_err() {
-                let why = "lbd knows names and *.names, no regular expressions or other wildcards: ";
+                let why =
+                    "lbd knows names and *.names, no regular expressions or other wildcards: ";
                 context.ledger.left(directive, format!("{why}{name}"));
                 continue;
             }
@@ -154,12 +153,9 @@ pub fn hosts(context: &Context<'_>, server: &Server<'_>) -> Vec<String> {
         }
     }
     hosts.sort_by_key(|host| host.starts_with('*'));
-    let mut once = Vec::new();
-    for host in hosts {
-        if !once.contains(&host) {
-            once.push(host);
-        }
-    }
+    let mut seen = BTreeSet::new();
+    hosts.retain(|host| seen.insert(host.clone()));
+    let mut once = hosts;
     if server.default && !once.is_empty() {
         once.push("*".into());
     }
@@ -168,6 +164,7 @@ pub fn hosts(context: &Context<'_>, server: &Server<'_>) -> Vec<String> {
 
 /// A name for the server's services.
 pub fn service_name(server: &Server<'_>) -> String {
-    let named = server.names.iter().find(|name| !name.is_empty() && !matches!(**name, "_" | "localhost"));
+    let named =
+        server.names.iter().find(|name| !name.is_empty() && !matches!(**name, "_" | "localhost"));
     named.map_or_else(|| "web".into(), |name| value::name(name))
 }

@@ -1,6 +1,8 @@
 //! Who goes where: `split_clients`, `map` and `set` before a `proxy_pass`, and upstreams that hold two
 //! releases.
 
+use std::rc::Rc;
+
 use super::{
     parser::Directive,
     scope::{Context, Scope},
@@ -9,6 +11,8 @@ use super::{
 };
 use crate::model::Share;
 
+/// How many pools a service may get.
+const POOLS_MAX: usize = 100;
 /// How many variables may stand for each other.
 const DEPTH_MAX: usize = 4;
 
@@ -52,12 +56,7 @@ fn resolve(
     of_map(context, scope, map, depth)
 }
 
-fn of_value(
-    context: &Context<'_>,
-    scope: &Scope<'_>,
-    text: &str,
-    depth: usize,
-) -> Option<Choice> {
+fn of_value(context: &Context<'_>, scope: &Scope<'_>, text: &str, depth: usize) -> Option<Choice> {
     match value::variable(text) {
         Some(name) => resolve(context, scope, &name, depth + 1),
         None if text.contains('$') || text.is_empty() => None,
@@ -93,6 +92,9 @@ pub fn fixed(context: &Context<'_>, target: &str) -> Choice {
 
 fn of_split(context: &Context<'_>, split: &Directive) -> Option<Choice> {
     let mut choice = Choice::default();
+    if split.inside().len() > POOLS_MAX {
+        return None;
+    }
     for row in split.inside() {
         let percent = match row.name.as_str() {
             "*" => None,
@@ -138,7 +140,7 @@ fn of_map(
     let source = value::variable(map.arg(0))?;
     let by_user = ["cookie_", "http_", "arg_"].iter().any(|prefix| source.starts_with(prefix));
     let by_host = matches!(source.as_str(), "http_host" | "http_upgrade");
-    if !by_user || by_host {
+    if !by_user || by_host || map.inside().len() > POOLS_MAX {
         return None;
     }
     let default = map.inside().iter().find(|row| row.name == "default")?;
@@ -165,7 +167,9 @@ fn of_map(
         map.at
     ));
     let name = source.split_once('_').map_or("", |(_, name)| name).replace('_', "-");
-    choice.comments.push(format!("pin = {{ name = \"{}\", secret = \"...\" }}", value::name(&name)));
+    choice
+        .comments
+        .push(format!("pin = {{ name = \"{}\", secret = \"...\" }}", value::name(&name)));
     Some(choice)
 }
 
@@ -175,16 +179,16 @@ pub fn pools(
     choice: &Choice,
     port: u16,
     by: &Directive,
-) -> Option<(Vec<Pool>, Option<String>, Vec<Group>)> {
+) -> Option<(Vec<Pool>, Option<String>, Vec<Rc<Group>>)> {
     let strip = |target: &str| {
         let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
         rest.split('/').next().filter(|_| !rest.starts_with("unix:")).unwrap_or(rest).to_owned()
     };
     let targets: Vec<String> = choice.options.iter().map(|(target, _)| strip(target)).collect();
-    let groups: Vec<Group> =
+    let groups: Vec<Rc<Group>> =
         targets.iter().map(|target| group(context, target, port, by)).collect::<Option<_>>()?;
     let count = groups.iter().map(|group| group.main.len() + group.backup.len()).sum();
-    if !context.may_write(count) {
+    if !context.may(count) {
         return None;
     }
     if let ([only], [target]) = (groups.as_slice(), targets.as_slice()) {
@@ -203,12 +207,7 @@ pub fn pools(
     Some((pools, baseline, groups))
 }
 
-fn pool(
-    name: &str,
-    group: &Group,
-    endpoints: Vec<(String, u64)>,
-    weight: Option<String>,
-) -> Pool {
+fn pool(name: &str, group: &Group, endpoints: Vec<(String, u64)>, weight: Option<String>) -> Pool {
     let mut comments = vec![format!("From {}", group.from)];
     comments.extend(group.comments.iter().cloned());
     Pool { name: name.into(), endpoints, weight, comments }
@@ -233,7 +232,8 @@ fn single(group: &Group, target: &str) -> (Vec<Pool>, Option<String>) {
         let points = sum(&green) * 10_000 / (sum(&blue) + sum(&green)).max(1);
         let share = Share::from_basis_points(u16::try_from(points).unwrap_or(0)).to_string();
         let (blue, green) = (reduced(blue), reduced(green));
-        let mut pools = vec![pool("blue", group, blue, None), pool("green", group, green, Some(share))];
+        let mut pools =
+            vec![pool("blue", group, blue, None), pool("green", group, green, Some(share))];
         pools.extend(backup("backup", group));
         let baseline = baseline(&pools);
         return (pools, baseline);
@@ -248,8 +248,12 @@ fn single(group: &Group, target: &str) -> (Vec<Pool>, Option<String>) {
 
 /// Weights that only matter between the endpoints of one pool.
 fn reduced(endpoints: Vec<(String, u64)>) -> Vec<(String, u64)> {
-    let same = endpoints.iter().all(|(_, weight)| endpoints.first().is_some_and(|(_, w)| w == weight));
-    endpoints.into_iter().map(|(address, weight)| (address, if same { 1 } else { weight })).collect()
+    let same =
+        endpoints.iter().all(|(_, weight)| endpoints.first().is_some_and(|(_, w)| w == weight));
+    endpoints
+        .into_iter()
+        .map(|(address, weight)| (address, if same { 1 } else { weight }))
+        .collect()
 }
 
 /// The pool with the most traffic, where more than one has any.

@@ -58,13 +58,19 @@ const UNNEEDED: &[Row] = &[
     ),
     (&["server_tokens"], "lbd does not tell its release"),
     (&["log_format"], "lbd has two formats of its own: json and combined"),
-    (&["log_not_found", "log_subrequest", "open_log_file_cache"], "lbd's log has one line a request"),
+    (
+        &["log_not_found", "log_subrequest", "open_log_file_cache"],
+        "lbd's log has one line a request",
+    ),
     (&["resolver", "resolver_timeout"], "lbd asks the system's resolver, again and again"),
     (
         &["reset_timedout_connection", "lingering_close", "lingering_time", "lingering_timeout"],
         "lbd closes connections in the way that loses nothing",
     ),
-    (&["keepalive_requests", "keepalive_time", "keepalive_disable"], "connections have no such end"),
+    (
+        &["keepalive_requests", "keepalive_time", "keepalive_disable"],
+        "connections have no such end",
+    ),
     (&["merge_slashes", "absolute_redirect", "port_in_redirect"], "lbd leaves paths as they are"),
     (&["underscores_in_headers", "ignore_invalid_headers"], "lbd is strict about heads"),
     (

@@ -1,6 +1,6 @@
 //! `upstream` and addresses of `proxy_pass`: pools with endpoints.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, rc::Rc};
 
 use toml::Value;
 
@@ -40,14 +40,14 @@ pub struct Group {
 }
 
 /// Reads what `target` means: the name of an upstream, or an address. `None` if it is neither.
-pub fn group(context: &Context<'_>, target: &str, port: u16, by: &Directive) -> Option<Group> {
+pub fn group(context: &Context<'_>, target: &str, port: u16, by: &Directive) -> Option<Rc<Group>> {
     if let Some(upstream) = context.upstream(target) {
         context.ledger.carry(upstream);
-        return Some(of_upstream(context, upstream));
+        return Some(context.group(upstream, || of_upstream(context, upstream)));
     }
     let address = address(target, port)?;
     let from = format!("{}: {target}", by.at);
-    Some(Group { main: vec![(address, 1)], from, ..Group::default() })
+    Some(Rc::new(Group { main: vec![(address, 1)], from, ..Group::default() }))
 }
 
 /// An address as lbd has it; `port` where it names none.
@@ -61,8 +61,10 @@ pub fn address(text: &str, port: u16) -> Option<String> {
 
 fn of_upstream(context: &Context<'_>, upstream: &Directive) -> Group {
     let ledger = context.ledger;
-    let mut group =
-        Group { from: format!("{}: upstream {}", upstream.at, upstream.arg(0)), ..Group::default() };
+    let mut group = Group {
+        from: format!("{}: upstream {}", upstream.at, upstream.arg(0)),
+        ..Group::default()
+    };
     let mut passives: Vec<(&Directive, Value)> = Vec::new();
     for directive in upstream.inside() {
         match directive.name.as_str() {
@@ -85,6 +87,8 @@ fn of_upstream(context: &Context<'_>, upstream: &Directive) -> Group {
             _ => {}
         }
     }
+    group.main = once(std::mem::take(&mut group.main));
+    group.backup = once(std::mem::take(&mut group.backup));
     if group.balance.is_none() && group.main.len() > 1 {
         group.balance = Some(("round-robin", None));
     }
@@ -137,10 +141,21 @@ fn server<'a>(
         return;
     }
     let list = if backup { &mut group.backup } else { &mut group.main };
-    match list.iter_mut().find(|(known, _)| *known == address) {
-        Some((_, sum)) => *sum = sum.saturating_add(weight_here).min(WEIGHT_MAX),
-        None => list.push((address, weight_here)),
+    list.push((address, weight_here));
+}
+
+/// Each endpoint once, with all its weight.
+fn once(endpoints: Endpoints) -> Endpoints {
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    let mut once: Endpoints = Vec::new();
+    for (address, weight) in endpoints {
+        let place = *places.entry(address.clone()).or_insert(once.len());
+        match once.get_mut(place) {
+            Some((_, sum)) => *sum = sum.saturating_add(weight).min(WEIGHT_MAX),
+            None => once.push((address, weight)),
+        }
     }
+    once
 }
 
 fn passive(fails: Option<u32>, out: Option<String>) -> Option<Value> {
@@ -239,7 +254,8 @@ pub fn pool_names(targets: &[String]) -> Vec<String> {
     let mut names = super::Names::default();
     let colour = |target: &String| {
         let lower = target.to_ascii_lowercase();
-        let mut found = ["blue", "green", "canary", "stable"].into_iter().filter(|w| lower.contains(w));
+        let mut found =
+            ["blue", "green", "canary", "stable"].into_iter().filter(|w| lower.contains(w));
         found.next().filter(|_| found.next().is_none())
     };
     let wished = targets.iter().map(|target| match colour(target) {

@@ -181,9 +181,13 @@ mod tests {
 
     #[test]
     fn spans_and_sizes() {
-        for (text, millis) in
-            [("30", 30_000), ("30s", 30_000), ("1h30m", 5_400_000), ("500ms", 500), ("1d", 86_400_000)]
-        {
+        for (text, millis) in [
+            ("30", 30_000),
+            ("30s", 30_000),
+            ("1h30m", 5_400_000),
+            ("500ms", 500),
+            ("1d", 86_400_000),
+        ] {
             assert_eq!(span(text), Some(Millis(millis)), "{text}");
         }
         for text in ["", "s", "1x", "99999999999999999999", "9999999999999999999y"] {
@@ -197,7 +201,10 @@ mod tests {
     fn texts_with_variables() {
         let text = |t: &str| Part::Text(t.into());
         let variable = |t: &str| Part::Variable(t.into());
-        assert_eq!(parts("a$b/${c}d$"), [text("a"), variable("b"), text("/"), variable("c"), text("d$")]);
+        assert_eq!(
+            parts("a$b/${c}d$"),
+            [text("a"), variable("b"), text("/"), variable("c"), text("d$")]
+        );
         assert_eq!(parts("/$1x"), [text("/"), variable("1"), text("x")]);
         assert_eq!(header_text("$scheme://$host"), Ok("{scheme}://{host}".into()));
         assert!(header_text("$ssl_cipher").is_err() && header_text("{}").is_err());
@@ -206,9 +213,12 @@ mod tests {
 
     #[test]
     fn names_are_names() {
-        for (text, expected) in
-            [("App.Example.com", "app-example-com"), ("/api/v1/", "api-v1"), ("_", "site"), ("é", "site")]
-        {
+        for (text, expected) in [
+            ("App.Example.com", "app-example-com"),
+            ("/api/v1/", "api-v1"),
+            ("_", "site"),
+            ("é", "site"),
+        ] {
             assert_eq!(name(text), expected);
         }
     }
