@@ -128,7 +128,7 @@ impl<'a> Services<'_, 'a> {
         let context = self.context;
         let ledger = context.ledger;
         let Some((scope, action)) = self.action(server, location, scope) else { return };
-        let twins: Vec<&str> = server.directive.all("location").map(|l| path_of(l)).collect();
+        let twins: Vec<&str> = server.directive.all("location").map(path_of).collect();
         let paths = match paths(location, &twins) {
             Ok((paths, None)) => paths,
             Ok((paths, Some(difference))) => {
@@ -260,15 +260,15 @@ impl<'a> Services<'_, 'a> {
         let (mut pools, mut scheme) = (Vec::new(), "http");
         let mut host = None;
         if let Some((directive, found)) = &pass {
-            let says_host = |header: &&Directive| header.arg(0).eq_ignore_ascii_case("host");
+            let says_host = |header: &Directive| header.arg(0).eq_ignore_ascii_case("host");
             let told = site.scope.nearest_of(&["proxy_set_header", "grpc_set_header"]);
-            if !told.iter().any(|header| says_host(&header)) && found.own_host.is_none() {
+            if !told.iter().any(|header| says_host(header)) && found.own_host.is_none() {
                 context.ledger.differs(
                     directive,
                     "nginx told endpoints the upstream's name as Host; lbd tells them the client's",
                 );
             }
-            host = found.own_host.as_deref().filter(|_| !told.iter().any(|h| says_host(&h)));
+            host = found.own_host.as_deref().filter(|_| !told.iter().any(|h| says_host(h)));
             scheme = &found.scheme;
             found.comments.iter().for_each(|comment| section.comment(comment));
             if let Some(baseline) = &found.baseline {
@@ -355,7 +355,7 @@ impl<'a> Services<'_, 'a> {
             Some((scheme, _)) => scheme,
             None => scheme,
         };
-        let Some((pools, baseline, groups)) = split::pools(context, &choice, port, pass) else {
+        let Some(divided) = split::pools(context, &choice, port, pass) else {
             context.ledger.left(pass, "it is no upstream and no address that lbd can connect to");
             return None;
         };
@@ -366,13 +366,12 @@ impl<'a> Services<'_, 'a> {
             && target.split(':').next().is_some_and(|host| {
                 host.contains('.') && host.parse::<std::net::Ipv4Addr>().is_err()
             });
-        let mut groups = groups.into_iter();
-        let first = groups.next().unwrap_or_default();
+        let first = divided.groups.first().cloned().unwrap_or_default();
         Some(Forward {
             scheme: scheme.to_owned(),
             uri,
-            pools,
-            baseline,
+            pools: divided.pools,
+            baseline: divided.baseline,
             user_id: choice.user_id,
             comments: choice.comments,
             balance: first.balance.clone().map(|(word, at)| (word, at.map(|at| at.to_string()))),

@@ -173,13 +173,18 @@ fn of_map(
     Some(choice)
 }
 
-/// The pools of a choice, their baseline if it has to be said, and what they are made of.
-pub fn pools(
-    context: &Context<'_>,
-    choice: &Choice,
-    port: u16,
-    by: &Directive,
-) -> Option<(Vec<Pool>, Option<String>, Vec<Rc<Group>>)> {
+/// A choice as lbd has it.
+pub struct Divided {
+    /// Its pools.
+    pub pools: Vec<Pool>,
+    /// The baseline, if it has to be said.
+    pub baseline: Option<String>,
+    /// What the pools are made of.
+    pub groups: Vec<Rc<Group>>,
+}
+
+/// The pools of a choice; `None` if a target is no upstream and no address.
+pub fn pools(context: &Context<'_>, choice: &Choice, port: u16, by: &Directive) -> Option<Divided> {
     let strip = |target: &str| {
         let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
         rest.split('/').next().filter(|_| !rest.starts_with("unix:")).unwrap_or(rest).to_owned()
@@ -193,7 +198,7 @@ pub fn pools(
     }
     if let ([only], [target]) = (groups.as_slice(), targets.as_slice()) {
         let (pools, baseline) = single(only, target);
-        return Some((pools, baseline, groups));
+        return Some(Divided { pools, baseline, groups });
     }
     let names = pool_names(&targets);
     let mut pools = Vec::new();
@@ -204,7 +209,7 @@ pub fn pools(
     let baseline = baseline(&pools);
     // The one that takes the rest first, as people read it.
     pools.sort_by_key(|pool| pool.weight.is_some());
-    Some((pools, baseline, groups))
+    Some(Divided { pools, baseline, groups })
 }
 
 fn pool(name: &str, group: &Group, endpoints: Vec<(String, u64)>, weight: Option<String>) -> Pool {
