@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`model`] | pure: what lbd knows and decides; time and chance are arguments |
 //! | [`config`] | a file's text → checked settings, or every mistake at once |
+//! | [`import`] | pure: an nginx configuration → a config file, and what became of each directive |
 //! | [`edge`] | workers, sockets, connections; judges each request's head |
 //! | [`proxy`] | the request path over model values, on pingora |
 //! | [`view`] | the one published value: control stores it, workers load it once per request |
@@ -51,6 +52,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod edge;
+pub mod import;
 pub mod model;
 pub mod notify;
 pub mod observe;

@@ -1,4 +1,4 @@
-//! `config check`, `diff`, `reload` and `show`.
+//! `config check`, `diff`, `reload` and `show`; `import` has `import-nginx`.
 
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use super::{
     change,
     exit::Trouble,
     grammar::Config,
+    import,
     session::Session,
     table::{Side::Left, Table},
 };
@@ -33,6 +34,7 @@ pub async fn run(session: &mut Session<'_>, verb: Config) -> Result<(), Trouble>
             let reloaded = reload(session, reset_runtime).await?;
             print(session, &reloaded)
         }
+        Config::ImportNginx { file, output } => import::run(session, &file, output.as_deref()),
         Config::Show => show(session).await,
     }
 }

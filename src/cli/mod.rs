@@ -24,6 +24,7 @@ mod fake;
 mod grammar;
 mod guard;
 mod help;
+mod import;
 mod judged;
 mod maintenance;
 mod man;

@@ -152,6 +152,15 @@ impl<'w> Out<'w> {
         }
     }
 
+    /// Prints lines besides the result, for people only: a list to be read or filtered.
+    pub fn aside<L: AsRef<str>>(&mut self, lines: impl IntoIterator<Item = L>) {
+        match self.form {
+            // What cannot be written is no reason to fail: the result was.
+            Form::Text => drop(self.err.write_all(joined(lines).as_bytes())),
+            Form::Json | Form::Quiet => {}
+        }
+    }
+
     /// Says what went wrong and what to do.
     pub fn trouble(&mut self, trouble: &Trouble) {
         if let Trouble::Answered { failure, .. } = trouble {

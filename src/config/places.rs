@@ -62,17 +62,17 @@ pub(super) fn file_path(value: &Value<'_>) -> Option<PathBuf> {
     })
 }
 
-/// A host name, `*.` and a host name, or an IPv4 address; in lower case.
+/// A host name, `*.` and a host name, an IPv4 address, or `*` for every other host; in lower case.
 pub(super) fn host(value: &Value<'_>) -> Option<String> {
     let is_host = |text: &&str| {
         let name = text.strip_prefix("*.").unwrap_or(text);
-        is_host_name(name) || text.parse::<Ipv4Addr>().is_ok()
+        *text == "*" || is_host_name(name) || text.parse::<Ipv4Addr>().is_ok()
     };
     let typed = value.text().filter(is_host);
     // Requests are looked up without the final dot.
     typed.map(|text| text.trim_end_matches('.').to_ascii_lowercase()).or_else(|| {
         let write = "a name without scheme, port and path, as in \"www.example.com\" or \
-                     \"*.example.com\", or leave hosts out to take any";
+                     \"*.example.com\"; \"*\" takes any other";
         value.is_not("a host", write)
     })
 }
@@ -229,7 +229,7 @@ mod tests {
                 ("'http://a'", "-"),
                 ("'a:80'", "-"),
                 ("'a/b'", "-"),
-                ("'*'", "-"),
+                ("'*'", "*"),
                 ("'*.*.a'", "-"),
                 ("'*.127.0.0.1'", "-"),
                 ("''", "-"),

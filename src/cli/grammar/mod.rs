@@ -162,11 +162,12 @@ pub enum Verb {
   lbctl cert reload --reason 'renewed by certbot'"
     )]
     Cert(Cert),
-    /// Check, compare, load or show the config
+    /// Check, compare, load or show the config; import one from nginx
     #[command(
         subcommand,
         after_help = "Examples:
   lbctl config check /etc/lbd/lbd.toml
+  lbctl config import-nginx /etc/nginx/nginx.conf > lbd.toml
   lbctl config reload --reason 'new endpoint for api'"
     )]
     Config(Config),
@@ -303,6 +304,19 @@ pub enum Config {
         /// Then return weights, baselines and endpoints to what the file says
         #[arg(long)]
         reset_runtime: bool,
+    },
+    /// Turn an nginx configuration into an lbd.toml, and list what was not carried over; needs no
+    /// daemon
+    #[command(after_help = "Examples:
+  lbctl config import-nginx /etc/nginx/nginx.conf --output lbd.toml
+  lbctl config import-nginx /etc/nginx/sites-enabled/shop > lbd.toml 2> notes.txt")]
+    ImportNginx {
+        /// The file: nginx.conf, or a part of it with servers and upstreams
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Where to write the new file; absent: to standard output
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        output: Option<PathBuf>,
     },
     /// Show the config in force with every default
     #[command(after_help = "Examples:\n  lbctl config show\n  lbctl config show --json")]

@@ -1,0 +1,542 @@
+//! `location`: which paths, and what is done with their requests.
+
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
+
+use super::{
+    Names,
+    document::Section,
+    page,
+    parser::Directive,
+    policy::{self, Door},
+    rewrite::{self, Rule},
+    scope::{Context, Scope},
+    server::{Server, hosts, service_name},
+    split, value,
+};
+
+/// How many paths a regular expression may stand for.
+const PATHS_MAX: usize = 16;
+
+/// What the services of all servers share.
+pub struct Services<'c, 'a> {
+    /// The context.
+    pub context: &'c Context<'a>,
+    /// Names in use.
+    pub names: Names,
+    /// Hosts and paths in use.
+    pub claims: std::collections::BTreeSet<(String, String)>,
+    /// The page of maintenance, with its place.
+    pub page: Option<(String, String)>,
+    /// The sections so far.
+    pub sections: Vec<Section>,
+}
+
+/// A place that becomes a service.
+struct Site<'s, 'a> {
+    server: &'s Server<'a>,
+    hosts: &'s [String],
+    directive: &'a Directive,
+    scope: Scope<'a>,
+    paths: Vec<String>,
+    rules: Vec<Rule>,
+}
+
+/// What is done with requests.
+enum Action<'a> {
+    /// They are forwarded to this.
+    Forward(&'a Directive),
+    /// They are sent elsewhere.
+    Redirect(Rule),
+    /// They are refused.
+    Refuse,
+}
+
+impl<'a> Services<'_, 'a> {
+    /// Adds the services of a server.
+    pub fn add(&mut self, server: &Server<'a>) {
+        let context = self.context;
+        let closes = page::maintenance(context, server.directive);
+        if server.to_https.is_some() {
+            server.scope.own("server_name").iter().for_each(|names| context.ledger.carry(names));
+            return;
+        }
+        if server.refuses {
+            let mut directives = server.scope.own("return");
+            directives.extend(server.scope.own("server_name"));
+            for directive in directives {
+                context.ledger.unneeded(directive, "lbd answers 421 to hosts that no service has");
+            }
+            return;
+        }
+        let hosts = hosts(context, server);
+        if hosts.is_empty() && !server.default {
+            context.ledger.left(server.directive, "no host leads here that lbd could know");
+            return;
+        }
+        let before = self.sections.len();
+        let mut rules = rules(context, server, &server.scope);
+        let answer = server.scope.own("return").first().copied();
+        let all = answer.and_then(|answer| rewrite::redirect(context, answer, &server.names));
+        if let Some(rule) = all {
+            let (scope, paths) = (server.scope.clone(), Vec::new());
+            let directive = server.directive;
+            rules.clear();
+            let site = Site { server, hosts: &hosts, directive, scope, paths, rules };
+            self.site(site, Action::Redirect(rule), closes);
+        } else {
+            self.locations(server, &hosts, server.directive, &server.scope, closes);
+        }
+        if self.sections.len() == before {
+            let why = "nothing in it is forwarded or redirected; lbd answers 421 to its hosts";
+            context.ledger.left(server.directive, why);
+        }
+    }
+
+    fn locations(
+        &mut self,
+        server: &Server<'a>,
+        hosts: &[String],
+        block: &'a Directive,
+        scope: &Scope<'a>,
+        closes: bool,
+    ) {
+        let context = self.context;
+        for location in block.all("location") {
+            if !context.may(scope.size() + hosts.len()) {
+                context.ledger.left(location, "the file is too large to look at all of it");
+                continue;
+            }
+            let inner = scope.inside(&[location.inside()]);
+            let closes = page::maintenance(context, location) || closes;
+            self.location(server, hosts, location, &inner, closes);
+            // Account for those inside only if they were reached.
+            if location.all("location").next().is_some() {
+                context.ledger.carry(location);
+                self.locations(server, hosts, location, &inner, closes);
+            }
+        }
+    }
+
+    fn location(
+        &mut self,
+        server: &Server<'a>,
+        hosts: &[String],
+        location: &'a Directive,
+        scope: &Scope<'a>,
+        closes: bool,
+    ) {
+        let context = self.context;
+        let ledger = context.ledger;
+        let Some((scope, action)) = self.action(server, location, scope) else { return };
+        let twins: Vec<&str> = server.directive.all("location").map(path_of).collect();
+        let paths = match paths(location, &twins) {
+            Ok((paths, None)) => paths,
+            Ok((paths, Some(difference))) => {
+                ledger.differs(location, difference);
+                paths
+            }
+            Err(why) => {
+                let rest = "its requests go where those of the path above it go";
+                ledger.left(location, format!("{why}; {rest}"));
+                return;
+            }
+        };
+        let hosts_or_any = if hosts.is_empty() { vec!["*".to_owned()] } else { hosts.to_vec() };
+        let claims = |path: &String| {
+            hosts_or_any.iter().map(|h| (h.clone(), path.clone())).collect::<Vec<_>>()
+        };
+        if let Some(path) =
+            paths.iter().find(|path| claims(path).iter().any(|c| self.claims.contains(c)))
+        {
+            let why = format!(
+                "another server or location has {path} for the same hosts, and lbd's services answer \
+                 on all listeners"
+            );
+            ledger.left(location, why);
+            return;
+        }
+        let claimed: Vec<_> = paths.iter().flat_map(claims).collect();
+        let mut rules = rules(context, server, &server.scope);
+        if location.id != server.directive.id {
+            rules.extend(self::rules(context, server, &scope));
+        }
+        let site = Site { server, hosts, directive: location, scope, paths, rules };
+        if self.site(site, action, closes) {
+            ledger.carry(location);
+            self.claims.extend(claimed);
+        }
+    }
+
+    /// What a location does; `None` if it is nothing that lbd does.
+    fn action(
+        &self,
+        server: &Server<'a>,
+        location: &'a Directive,
+        scope: &Scope<'a>,
+    ) -> Option<(Scope<'a>, Action<'a>)> {
+        let context = self.context;
+        if location.arg(0).starts_with('@') {
+            return None;
+        }
+        if let Some(answer) = scope.own("return").first() {
+            let refuses = answer.arg(0).starts_with('4');
+            if refuses {
+                let why = "lbd refuses with 403";
+                match answer.arg(0) {
+                    "403" => context.ledger.carry(answer),
+                    _ => context.ledger.differs(answer, why),
+                }
+                return Some((scope.clone(), Action::Refuse));
+            }
+            let rule = rewrite::redirect(context, answer, &server.names)?;
+            return Some((scope.clone(), Action::Redirect(rule)));
+        }
+        let pass = |scope: &Scope<'a>| {
+            scope.own("proxy_pass").first().or(scope.own("grpc_pass").first()).copied()
+        };
+        if let Some(pass) = pass(scope) {
+            return Some((scope.clone(), Action::Forward(pass)));
+        }
+        if let Some(tried) = scope.own("try_files").first() {
+            let name = tried.args.last().filter(|name| name.starts_with('@'))?;
+            let named =
+                server.directive.all("location").find(|location| location.arg(0) == name)?;
+            let inner = server.scope.inside(&[location.inside(), named.inside()]);
+            let pass = pass(&inner)?;
+            context.ledger.carry(named);
+            context.ledger.differs(tried, "lbd serves no files: every request is forwarded");
+            return Some((inner, Action::Forward(pass)));
+        }
+        let denied = scope.own("deny").iter().any(|rule| rule.arg(0) == "all")
+            && scope.own("allow").is_empty();
+        if denied {
+            scope.own("deny").iter().for_each(|rule| context.ledger.carry(rule));
+            return Some((scope.clone(), Action::Refuse));
+        }
+        None
+    }
+
+    /// Writes a service; `false` if nothing can be forwarded.
+    fn site(&mut self, site: Site<'_, 'a>, action: Action<'a>, closes: bool) -> bool {
+        let context = self.context;
+        let mut rules = site.rules;
+        let mut pass = None;
+        match action {
+            Action::Forward(directive) => {
+                let Some(found) = self.forward(&site.scope, directive) else {
+                    return false;
+                };
+                pass = Some((directive, found));
+            }
+            Action::Redirect(rule) => rules.push(rule),
+            Action::Refuse => {}
+        }
+        let path = site.paths.first().map(|path| value::name(path)).filter(|name| name != "site");
+        let base = service_name(site.server);
+        let wished = path.map_or(base.clone(), |path| format!("{base}-{path}"));
+        let name = self.names.free(&wished);
+
+        let mut section = Section::table(&["service", &name]);
+        section.comment(format!(
+            "From {}: {}",
+            site.directive.at,
+            super::ledger::shown(site.directive)
+        ));
+        if site.server.default && site.hosts.is_empty() {
+            section.comment("It takes every host.");
+        } else if site.server.default {
+            section.comment("\"*\": nginx gave this server the hosts that no other has.");
+        }
+        if !site.hosts.is_empty() {
+            let hosts = site.hosts.iter().map(|host| host.as_str().into()).collect();
+            section.set_because("hosts", toml::Value::Array(hosts), "");
+        }
+        if !site.paths.is_empty() && site.paths != ["/"] {
+            let paths = site.paths.iter().map(|path| path.as_str().into()).collect();
+            section.set_because("paths", toml::Value::Array(paths), "");
+        }
+        let shut = shut(context, &site.scope, &mut section);
+        let door = if pass.is_none() && rules.is_empty() { Door::Shut } else { shut };
+        let (mut pools, mut scheme) = (Vec::new(), "http");
+        let mut host = None;
+        if let Some((directive, found)) = &pass {
+            let says_host = |header: &Directive| header.arg(0).eq_ignore_ascii_case("host");
+            let told = site.scope.nearest_of(&["proxy_set_header", "grpc_set_header"]);
+            if !told.iter().any(|header| says_host(header)) && found.own_host.is_none() {
+                context.ledger.differs(
+                    directive,
+                    "nginx told endpoints the upstream's name as Host; lbd tells them the client's",
+                );
+            }
+            host = found.own_host.as_deref().filter(|_| !told.iter().any(|h| says_host(h)));
+            scheme = &found.scheme;
+            found.comments.iter().for_each(|comment| section.comment(comment));
+            if let Some(baseline) = &found.baseline {
+                section.set_because("baseline", baseline.as_str(), "");
+            }
+            if let Some(id) = &found.user_id {
+                section.set_because("user_id", toml::Value::Array(vec![id.as_str().into()]), "");
+            }
+            if let Some((word, at)) = &found.balance {
+                let why = at.clone().unwrap_or_else(|| "nginx's default".into());
+                section.set_because("balance", *word, why);
+            }
+            if let Some((passive, at)) = &found.passive {
+                let health = super::document::table([("passive".to_owned(), passive.clone())]);
+                section.set_because("health", health, at.as_str());
+            }
+            policy::patience(context, &site.scope, &mut section, found.keepalive.as_ref());
+            if let Some(uri) = &found.uri {
+                let from = site.paths.first().map_or("/", String::as_str);
+                let written = path_of(site.directive);
+                let from = if written.starts_with('/') { written } else { from };
+                replace_path(from, uri, directive, &mut section, &mut rules);
+            }
+            pools.extend(&found.pools);
+        }
+        policy::apply(context, &site.scope, &mut section, door, host);
+        let page = page::pages(context, site.server, &site.scope, &mut section);
+        if let Some(page) = page.filter(|_| closes || self.page.is_none()) {
+            self.page = Some((page, site.directive.at.to_string()));
+        }
+        self.sections.push(section);
+        self.sections.extend(rules.iter().map(|rule| rule.section(&name)));
+        if pools.is_empty() {
+            let mut none = Section::table(&["service", &name, "pool", "none"]);
+            none.comment("Nothing is forwarded.");
+            none.set_because("endpoints", toml::Value::Array(Vec::new()), "");
+            self.sections.push(none);
+        }
+        for pool in pools {
+            self.sections.push(pool.section(&name, context, scheme, &site.scope));
+        }
+        true
+    }
+
+    fn forward(&self, scope: &Scope<'a>, pass: &'a Directive) -> Option<Forward> {
+        let context = self.context;
+        let typed = pass.arg(0);
+        let (scheme, rest) = match typed.split_once("://") {
+            Some((scheme @ ("http" | "https" | "grpc" | "grpcs"), rest)) => (scheme, rest),
+            None if typed.starts_with('$') => ("http", typed),
+            None if pass.name == "grpc_pass" => ("grpc", typed),
+            _ => {
+                context.ledger.left(pass, "lbd forwards to http, https, grpc and grpcs");
+                return None;
+            }
+        };
+        let (target, uri) = match rest.strip_prefix("unix:") {
+            Some(socket) => {
+                let (path, uri) =
+                    socket.split_once(':').map_or((socket, None), |(p, u)| (p, Some(u)));
+                (format!("unix:{path}"), uri.map(str::to_owned))
+            }
+            None => match rest.find('/').and_then(|at| rest.split_at_checked(at)) {
+                Some((target, uri)) => (target.to_owned(), Some(uri.to_owned())),
+                None => (rest.to_owned(), None),
+            },
+        };
+        let port = if matches!(scheme, "https" | "grpcs") { 443 } else { 80 };
+        let choice = match value::variable(&target) {
+            Some(variable) => split::choice(context, scope, &variable),
+            None if target.contains('$') => {
+                let target = split::substituted(context, scope, &target);
+                target.map(|target| split::fixed(context, &target))
+            }
+            None => Some(split::fixed(context, &target)),
+        };
+        let uri = uri.filter(|uri| !matches!(uri.as_str(), "$request_uri" | "$uri"));
+        let known = choice.filter(|_| uri.as_deref().is_none_or(|uri| !uri.contains(['$', '?'])));
+        let Some(choice) = known else {
+            context.ledger.left(pass, "lbd cannot know what the variables in it are");
+            return None;
+        };
+        let scheme = match choice.options.first().and_then(|(target, _)| target.split_once("://")) {
+            Some((scheme, _)) => scheme,
+            None => scheme,
+        };
+        let Some(divided) = split::pools(context, &choice, port, pass) else {
+            context.ledger.left(pass, "it is no upstream and no address that lbd can connect to");
+            return None;
+        };
+        context.ledger.carry(pass);
+        let outside = context.upstream(&target).is_none()
+            && !target.contains(['$'])
+            && !target.starts_with("unix:")
+            && target.split(':').next().is_some_and(|host| {
+                host.contains('.') && host.parse::<std::net::Ipv4Addr>().is_err()
+            });
+        let first = divided.groups.first().cloned().unwrap_or_default();
+        Some(Forward {
+            scheme: scheme.to_owned(),
+            uri,
+            pools: divided.pools,
+            baseline: divided.baseline,
+            user_id: choice.user_id,
+            comments: choice.comments,
+            balance: first.balance.clone().map(|(word, at)| (word, at.map(|at| at.to_string()))),
+            passive: first.passive.clone().map(|(value, at)| (value, at.to_string())),
+            keepalive: first.keepalive.clone(),
+            own_host: outside.then_some(target),
+        })
+    }
+}
+
+/// Where and how requests are forwarded.
+struct Forward {
+    scheme: String,
+    uri: Option<String>,
+    pools: Vec<super::upstream::Pool>,
+    baseline: Option<String>,
+    user_id: Option<String>,
+    comments: Vec<String>,
+    balance: Option<(&'static str, Option<String>)>,
+    passive: Option<(toml::Value, String)>,
+    keepalive: Option<(String, super::parser::Place)>,
+    own_host: Option<String>,
+}
+
+/// The rules that a block itself has.
+fn rules(context: &Context<'_>, server: &Server<'_>, scope: &Scope<'_>) -> Vec<Rule> {
+    let own = scope.own("rewrite").into_iter();
+    own.filter_map(|directive| rewrite::rewrite(context, directive, &server.names)).collect()
+}
+
+/// Shuts the door where nginx asks somebody whom lbd cannot ask.
+fn shut(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) -> Door {
+    let mut door = Door::AsTold;
+    for name in ["auth_request", "auth_jwt"] {
+        let Some(asks) = scope.one(name).filter(|asks| asks.arg(0) != "off") else { continue };
+        let why = "lbd does not ask for leave, so that this service refuses everybody: take its \
+                   `deny` away if the application checks by itself";
+        context.ledger.left(asks, why);
+        section.comment(format!(
+            "{}: lbd has no {name}. Closed, until you take `deny` away.",
+            asks.at
+        ));
+        door = Door::Shut;
+    }
+    door
+}
+
+fn replace_path(
+    from: &str,
+    uri: &str,
+    pass: &Directive,
+    section: &mut Section,
+    rules: &mut Vec<Rule>,
+) {
+    let bare = from.strip_suffix('/').unwrap_or(from);
+    match uri {
+        _ if from == uri => {}
+        "/" if rules.is_empty() && bare.len() < from.len() => {
+            section.set("strip_prefix", bare, &pass.at)
+        }
+        uri => rules.push(rewrite::replaced(from, uri, pass.at.to_string())),
+    }
+}
+
+/// The path that a location has been given.
+fn path_of(location: &Directive) -> &str {
+    match location.arg(0) {
+        "=" | "^~" | "~" | "~*" => location.arg(1),
+        path => path,
+    }
+}
+
+/// The prefixes of a location, and in what they differ from what nginx meant.
+fn paths(location: &Directive, twins: &[&str]) -> Result<(Vec<String>, Option<String>), String> {
+    let path = path_of(location);
+    if location.name == "server" {
+        return Ok((vec!["/".into()], None));
+    }
+    match location.arg(0) {
+        "~" | "~*" => {
+            let found = prefixes(path).ok_or("lbd knows paths by their beginning only")?;
+            let mut difference = format!("as the prefix {}", found.join(", "));
+            if location.arg(0) == "~*" {
+                difference.push_str(", in these letters");
+            }
+            Ok((found, Some(difference)))
+        }
+        kind => {
+            let good = path.starts_with('/')
+                && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+            if !good {
+                return Err("lbd's paths are as clients send them, in ASCII".into());
+            }
+            let bare = path.strip_suffix('/').filter(|bare| !bare.is_empty());
+            match bare {
+                _ if kind == "=" && path == "/" => {
+                    Err("lbd cannot tell / from what is below it".into())
+                }
+                _ if kind == "=" => {
+                    Ok((vec![path.into()], Some(format!("what is below {path} is meant too"))))
+                }
+                Some(bare) if !twins.contains(&bare) => {
+                    let why = format!("{bare} itself is meant too; nginx redirected it to {path}");
+                    Ok((vec![bare.into()], Some(why)))
+                }
+                Some(_) => Ok((vec![path.into()], None)),
+                None if path == "/" => Ok((vec![path.into()], None)),
+                None => {
+                    let why = format!("whole segments: {path} and {path}/…, but not {path}x");
+                    Ok((vec![path.into()], Some(why)))
+                }
+            }
+        }
+    }
+}
+
+/// The prefixes that a regular expression stands for, if it stands for nothing else.
+fn prefixes(pattern: &str) -> Option<Vec<String>> {
+    let rest = pattern.strip_prefix('^')?;
+    let ends = ["(/.*)?$", "(/|$)", "(.*)$", ".*$", "(.*)", ".*", "$"];
+    let rest = ends.iter().find_map(|end| rest.strip_suffix(end)).unwrap_or(rest);
+    let hir = regex_syntax::parse(rest).ok()?;
+    let mut extractor = Extractor::new();
+    extractor.kind(ExtractKind::Prefix).limit_total(PATHS_MAX).limit_class(4);
+    let found = extractor.extract(&hir);
+    if !found.is_exact() {
+        return None;
+    }
+    let texts =
+        found.literals()?.iter().map(|literal| String::from_utf8(literal.as_bytes().to_vec()).ok());
+    let texts: Vec<String> = texts.collect::<Option<_>>()?;
+    let good = |path: &&String| {
+        path.starts_with('/')
+            && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
+    };
+    let mut paths: Vec<String> = Vec::new();
+    for text in &texts {
+        let path =
+            text.strip_suffix('/').filter(|bare| !bare.is_empty()).unwrap_or(text).to_owned();
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    (!paths.is_empty() && paths.iter().filter(good).count() == paths.len()).then_some(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_regular_expression_that_is_a_list_of_prefixes_is_one() {
+        for (pattern, expected) in [
+            ("^/track/(open|click)/", Some(&["/track/open", "/track/click"][..])),
+            ("^/api/", Some(&["/api"])),
+            ("^/api(/.*)?$", Some(&["/api"])),
+            ("^/v[12]/", Some(&["/v1", "/v2"])),
+            (r"\.php$", None),
+            ("^/[a-z]+/", None),
+            ("^/(?!x)", None),
+            ("^", None),
+        ] {
+            let expected =
+                expected.map(|list| list.iter().map(|s| s.to_string()).collect::<Vec<_>>());
+            assert_eq!(prefixes(pattern), expected, "{pattern}");
+        }
+    }
+}
