@@ -134,6 +134,8 @@ fn pem(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::{super::reader::read_one, *};
 
     fn read(text: &str) -> Result<Arc<Link>, String> {

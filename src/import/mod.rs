@@ -3,7 +3,7 @@
 //! - `lexer` and `parser` read a text by nginx's own rules; `include` puts included files in.
 //! - `scope` says which directives hold in a place, `ledger` keeps the account of all of them, and
 //!   `table` knows what to say of those that nobody asked for.
-//! - `server`, `listener`, `location`, `upstream`, `split`, `policy`, `page` and `rewrite` each turn
+//! - `server`, `listener`, `location`, `path`, `upstream`, `split`, `policy`, `page` and `rewrite` each turn
 //!   their directives into sections of the `document`.
 //!
 //! The parser is lbd's own: the crates that were looked at are not maintained, or cut words otherwise
@@ -20,6 +20,7 @@ mod listener;
 mod location;
 mod page;
 mod parser;
+mod path;
 mod policy;
 mod rewrite;
 mod scope;

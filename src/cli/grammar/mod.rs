@@ -167,7 +167,6 @@ pub enum Verb {
         subcommand,
         after_help = "Examples:
   lbctl config check /etc/lbd/lbd.toml
-  lbctl config import-nginx /etc/nginx/nginx.conf > lbd.toml
   lbctl config reload --reason 'new endpoint for api'"
     )]
     Config(Config),
@@ -309,7 +308,7 @@ pub enum Config {
     /// daemon
     #[command(after_help = "Examples:
   lbctl config import-nginx /etc/nginx/nginx.conf --output lbd.toml
-  lbctl config import-nginx /etc/nginx/sites-enabled/shop > lbd.toml 2> notes.txt")]
+  lbctl config import-nginx /etc/nginx/sites-enabled/shop --json")]
     ImportNginx {
         /// The file: nginx.conf, or a part of it with servers and upstreams
         #[arg(value_hint = ValueHint::FilePath)]
