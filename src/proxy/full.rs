@@ -28,12 +28,12 @@ use super::{
     failure::{blame, failure_status, has_expired, is_timeout},
     gate::{Gate, deny},
     headers, outcome, record,
-    upstream::{peer, to_origin_form},
+    upstream::{name_host, peer, to_origin_form},
 };
 use crate::{
-    model::{Blame, Draw, Facts, Outcome, Target, decide, guard::Fate, settings::ServiceTimeouts},
+    model::{Blame, Draw, Facts, Outcome, decide, guard::Fate, settings::ServiceTimeouts},
     observe::access_log::Buffers,
-    view::{Barrier, LocalView, Reader},
+    view::{LocalView, Reader},
 };
 
 /// Ends an attempt whose request the baseline gets next.
@@ -108,7 +108,7 @@ impl ProxyHttp for Full {
         let mut is_late = false;
         while denied.is_none()
             && let Outcome::Serve(service, _) = outcome
-            && let Some((barrier, limit)) = paused(&view, service)
+            && let Some((barrier, limit)) = outcome::paused(&view, service)
         {
             is_late = !barrier.pass(request.raw_path().len() + HEAD_COST, limit).await;
             if is_late {
@@ -186,17 +186,7 @@ impl ProxyHttp for Full {
         let pin = exchange.field().and_then(|f| f.service.settings.pin.as_ref());
         headers::to_endpoint(request, client, &exchange.id, pin.map(|pin| &*pin.name))?;
         changes::to_endpoint(session.req_header(), request, exchange)?;
-        if !request.headers.contains_key(header::HOST)
-            && let Some(endpoint) = exchange.endpoint()
-        {
-            // HTTP/1.0 clients need not name a host; the HTTP/1.1 request to the endpoint must.
-            let host = match endpoint.target {
-                Target::Tcp(_) => endpoint.address.to_string(),
-                Target::Unix(_) => "localhost".to_owned(),
-            };
-            request.insert_header(header::HOST, host)?;
-        }
-        Ok(())
+        exchange.endpoint().map_or(Ok(()), |endpoint| name_host(request, endpoint))
     }
 
     async fn request_body_filter(
@@ -476,13 +466,6 @@ impl Full {
             self.failures.notify_one();
         }
     }
-}
-
-/// Where requests of a service wait now, and for how long at most.
-fn paused(view: &LocalView, service: usize) -> Option<(Arc<Barrier>, Duration)> {
-    let pause = view.snapshot.services.get(service)?.paused?;
-    let barrier = view.services.get(service)?.barrier.clone()?;
-    Some((barrier, pause.max.duration()))
 }
 
 fn wait(exchange: &Exchange, of: impl Fn(&ServiceTimeouts) -> crate::model::Millis) {

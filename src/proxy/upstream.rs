@@ -4,7 +4,7 @@ use http::header;
 use pingora_core::{Error, ErrorType, Result, upstreams::peer::HttpPeer};
 use pingora_http::RequestHeader;
 
-use crate::model::{Target, settings::ServiceTimeouts};
+use crate::model::{Target, settings::ServiceTimeouts, snapshot::Endpoint};
 
 /// Endpoints are asked in origin form (RFC 9112, section 3.2.1), whatever the client wrote. Its
 /// authority is that of the Host header: the head was refused otherwise.
@@ -26,6 +26,22 @@ pub fn to_origin_form(request: &mut RequestHeader) -> Result<()> {
         request.insert_header(header::HOST, authority)?;
     }
     Ok(())
+}
+
+/// HTTP/1.0 clients need not name a host; the HTTP/1.1 request to the endpoint must.
+///
+/// # Errors
+///
+/// If the address cannot be put into a header, which it always can.
+pub fn name_host(request: &mut RequestHeader, endpoint: &Endpoint) -> Result<()> {
+    if request.headers.contains_key(header::HOST) {
+        return Ok(());
+    }
+    let host = match endpoint.target {
+        Target::Tcp(_) => endpoint.address.to_string(),
+        Target::Unix(_) => "localhost".to_owned(),
+    };
+    request.insert_header(header::HOST, host)
 }
 
 /// pingora's form of an endpoint, with every time limit set: its defaults are none.
