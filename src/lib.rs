@@ -26,7 +26,7 @@
 //! # The flows
 //!
 //! **A request**: `edge::connection` reads and judges the head → `proxy::full` loads the view →
-//! `model::decide` picks the pool → `proxy::choose` the endpoint → pingora carries it → the worker's
+//! `model::decide` picks the pool → `proxy::gate` lets it in → `proxy::choose` the endpoint → pingora carries it → the worker's
 //! own tally counts it.
 //!
 //! **A command**: `lbctl` → `control::server` (who is it?) → `control::handler` (what is it?) →

@@ -47,6 +47,22 @@ fn request_headers_are_changed_as_the_config_says() {
     assert_eq!(seen(&echo, "x-user"), [""; 0], "nobody is nobody");
 }
 
+/// Method: a client names what lbd sets among the headers of its connection; an endpoint that heeded that
+/// would drop it.
+#[test]
+fn a_client_cannot_take_a_header_away_that_lbd_sets() {
+    let raw = RawOrigin::saying("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let lab = Lab::new()
+        .pool("blue", &raw.address)
+        .app("request_headers = { set = { X-Client = \"{client_ip}\" } }")
+        .start();
+    lab.request(&Request::get("/").header("Connection", "X-Client, X-Other")).expect(200);
+    let head = raw.heads()[0].to_ascii_lowercase();
+    assert!(head.contains("x-client: 127.0.0.1") && head.contains("x-forwarded-for: 127.0.0.1"));
+    let named = head.lines().find(|line| line.starts_with("connection:"));
+    assert!(named.is_none_or(|line| !line.contains("x-")), "{head}");
+}
+
 /// Method: a raw origin with headers to change; a claim with a line break is put into a header.
 #[test]
 fn response_headers_are_changed_and_no_value_ends_its_line() {

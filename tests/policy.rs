@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use support::{Answer, Client, Lab, Origin, Plan, Request, eventually, timed};
+use support::{Answer, Client, Lab, Origin, Plan, Request, eventually};
 
 const OWN_413: &str = "lbd_requests_total{service=\"app\",pool=\"-\",code=\"413\"}";
 
@@ -222,27 +222,26 @@ fn a_password_opens_the_door_and_stays_there() {
     assert!(header(&echo, "authorization").is_some());
 }
 
-/// Method: twenty wrong passwords at a time, each of which takes long to check; somebody who is known
-/// goes on meanwhile on the same workers.
+/// Method: twenty wrong passwords at a time, each of which takes long to check; when somebody who is
+/// known has been served by the same workers, most of them must still be waiting.
 #[test]
 fn trying_passwords_holds_nobody_else_up() {
     let blue = Origin::answering("blue");
     let (lab, _folder) = guarded(&blue, &user("ada", "hunter22", 12));
-    let (cost, _) = timed(|| bcrypt::hash_with_result("x", 12).unwrap());
     let mut known: Vec<Client> = (0..8).map(|_| lab.client()).collect();
     known.iter_mut().for_each(|client| drop(client.call(&by("ada", "hunter22")).expect(200)));
     let mut trying: Vec<Client> = (0..20).map(|_| lab.client()).collect();
     for (n, client) in trying.iter_mut().enumerate() {
         client.begin(&by("ada", &format!("guess-{n}")));
     }
-    let (took, ()) = timed(|| {
-        known.iter_mut().for_each(|client| drop(client.call(&by("ada", "hunter22")).expect(200)));
-    });
+    known.iter_mut().for_each(|client| drop(client.call(&by("ada", "hunter22")).expect(200)));
+    let checked = lab.metric("lbd_requests_total{service=\"app\",pool=\"-\",code=\"401\"}");
     let statuses: Vec<u16> = trying.iter_mut().map(|client| client.answer().status).collect();
-    assert!(statuses.iter().all(|status| [401, 429].contains(status)), "{statuses:?}");
-    assert!(statuses.contains(&401) && statuses.contains(&429), "{statuses:?}");
-    // Twenty checks would have taken the workers ten times as long as one.
-    assert!(took < cost * 5, "{took:?} beside checks of {cost:?}");
+    // 429: more at a time than one network may have; 503: it waited too long for its turn.
+    assert!(statuses.iter().all(|status| [401, 429, 503].contains(status)), "{statuses:?}");
+    let refused = statuses.iter().filter(|status| **status == 401).count();
+    assert!((checked as usize) < refused, "{checked} of {refused} were checked meanwhile");
+    assert!(statuses.contains(&429), "{statuses:?}");
     assert_eq!(blue.requests(), 16);
 }
 

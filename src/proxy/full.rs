@@ -32,7 +32,7 @@ use super::{
     gate::{Gate, deny},
     grpc::Status,
     headers, outcome,
-    patience::{await_body, paused, wait},
+    patience::{await_body, wait},
     peers::{Need, Peers},
     record, secure,
     tunnel::{self, Opened, Tunnel, Tunnels},
@@ -131,7 +131,7 @@ impl ProxyHttp for Full {
         let mut is_late = false;
         while denied.is_none()
             && let Outcome::Serve(service, _) = outcome
-            && let Some((barrier, limit)) = paused(&view, service)
+            && let Some((barrier, limit)) = outcome::paused(&view, service)
         {
             is_late = !barrier.pass(request.raw_path().len() + HEAD_COST, limit).await;
             if is_late {
@@ -225,10 +225,7 @@ impl ProxyHttp for Full {
         let pin = exchange.field().and_then(|f| f.service.settings.pin.as_ref());
         headers::to_endpoint(request, client, &exchange.id, pin.map(|pin| &*pin.name))?;
         changes::to_endpoint(session.req_header(), request, exchange)?;
-        match exchange.endpoint() {
-            Some(endpoint) => name_host(request, endpoint),
-            None => Ok(()),
-        }
+        exchange.endpoint().map_or(Ok(()), |endpoint| name_host(request, endpoint))
     }
 
     async fn request_body_filter(

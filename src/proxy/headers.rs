@@ -47,11 +47,11 @@ pub fn request_id(headers: &HeaderMap, random: u128) -> HeaderValue {
 /// How the client asked: `http` or `https`, as far as proxies are trusted by their word.
 pub fn scheme(request: &RequestHeader, client: &Client) -> &'static str {
     let said = request.headers.get(FORWARDED_PROTO).filter(|_| client.is_trusted(client.peer.ip()));
-    if said.is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"https")) {
-        "https"
-    } else {
-        "http"
-    }
+    let is_secure = match said {
+        Some(said) => said.as_bytes().eq_ignore_ascii_case(b"https"),
+        None => client.is_secure,
+    };
+    if is_secure { "https" } else { "http" }
 }
 
 /// Adds what lbd knows of the client to `Forwarded` (RFC 7239), behind what trusted proxies said.
@@ -101,7 +101,7 @@ pub fn to_endpoint(
         }
     }
     if !(trusted && request.headers.contains_key(FORWARDED_PROTO)) {
-        let scheme = if client.is_secure { "https" } else { "http" };
+        let scheme = scheme(request, client);
         request.insert_header(FORWARDED_PROTO, scheme)?;
     }
     if !trusted {

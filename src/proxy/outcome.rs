@@ -1,5 +1,7 @@
 //! Begins what was decided on: an answer of lbd's own, or the way to an endpoint.
 
+use std::{sync::Arc, time::Duration};
+
 use http::{HeaderValue, header};
 use pingora_core::Result;
 use pingora_proxy::Session;
@@ -8,7 +10,10 @@ use super::{
     answer::{maintain, refuse},
     exchange::Exchange,
 };
-use crate::model::{Outcome, route::Unrouted};
+use crate::{
+    model::{Outcome, route::Unrouted},
+    view::{Barrier, LocalView},
+};
 
 /// Begins `outcome`; `is_late`: the request waited in vain for the end of a pause. True if the request
 /// is answered.
@@ -49,4 +54,11 @@ pub async fn begin(
         Outcome::Serve(..) => return Ok(false),
     }
     Ok(true)
+}
+
+/// Where requests of a service wait now, and for how long at most.
+pub fn paused(view: &LocalView, service: usize) -> Option<(Arc<Barrier>, Duration)> {
+    let pause = view.snapshot.services.get(service)?.paused?;
+    let barrier = view.services.get(service)?.barrier.clone()?;
+    Some((barrier, pause.max.duration()))
 }

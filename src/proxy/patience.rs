@@ -1,19 +1,7 @@
 //! For how long requests wait, and for what.
 
-use std::{sync::Arc, time::Duration};
-
 use super::exchange::Exchange;
-use crate::{
-    model::{Millis, settings::ServiceTimeouts},
-    view::{Barrier, LocalView},
-};
-
-/// Where requests of a service wait while it is paused, and for how long at most.
-pub fn paused(view: &LocalView, service: usize) -> Option<(Arc<Barrier>, Duration)> {
-    let pause = view.snapshot.services.get(service)?.paused?;
-    let barrier = view.services.get(service)?.barrier.clone()?;
-    Some((barrier, pause.max.duration()))
-}
+use crate::model::{Millis, settings::ServiceTimeouts};
 
 /// On HTTP/2: the rest of the request's body must go on in time. How long the endpoint may leave it
 /// lying is its own limit.
