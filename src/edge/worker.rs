@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{connection::serve, io::EdgeIo, listener::Bound};
 use crate::{
-    model::{settings::Listener, units::ListenerName},
+    model::{announcement::Ends, settings::Listener, units::ListenerName},
     observe::access_log::Buffers,
     proxy::{client::Client, full::Full, peers::Peers, tunnel::Tunnels},
     tally::{Beat, ListenerTally, micros},
@@ -257,6 +257,15 @@ const NO_NEW_HANDSHAKE: [SockFilter; 4] = {
     ]
 };
 
+/// Our end of a connection to a listener with this address, which the system is asked for only where the
+/// address does not say it.
+fn own_end(tcp: &TcpStream, listener: SocketAddr) -> SocketAddr {
+    if !listener.ip().is_unspecified() && listener.port() != 0 {
+        return listener;
+    }
+    tcp.local_addr().unwrap_or(listener)
+}
+
 /// Errors of one connection, not of accepting.
 fn is_client_fault(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
@@ -272,7 +281,8 @@ impl Shop {
         // A listener that a reload took out of the config stays open until the restart it needs.
         let view = self.reader.current();
         let settings = view.listeners.get(&door.name).unwrap_or(&door.settings).clone();
-        let client = Arc::new(Client::new(peer, settings, self.draining.clone()));
+        let ends = Ends { client: peer, here: own_end(&tcp, settings.address) };
+        let client = Arc::new(Client::new(ends, settings, self.draining.clone()));
         let presence = Presence::new(self.clone(), door.tally.clone());
         let shop = self.clone();
         tokio::spawn(async move {

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use crate::model::{Millis, settings::Listener};
+use crate::model::{Millis, announcement::Ends, settings::Listener};
 
 /// A client connection. Shared by its transport and the requests on it, all on one thread; the
 /// atomics are there because pingora's types must be `Sync`, and are never contended.
@@ -17,6 +17,8 @@ use crate::model::{Millis, settings::Listener};
 pub struct Client {
     /// The other end of the connection.
     pub peer: SocketAddr,
+    /// Our end of it.
+    pub here: SocketAddr,
     /// The listener that accepted it.
     pub listener: Arc<Listener>,
     /// Whether the process is stopping, so that the connection must end with this request.
@@ -34,9 +36,10 @@ pub struct Client {
 
 impl Client {
     /// A connection that was accepted now.
-    pub fn new(peer: SocketAddr, listener: Arc<Listener>, draining: Arc<AtomicBool>) -> Self {
+    pub fn new(ends: Ends, listener: Arc<Listener>, draining: Arc<AtomicBool>) -> Self {
         Self {
-            peer,
+            peer: ends.client,
+            here: ends.here,
             listener,
             draining,
             epoch: Instant::now(),
@@ -46,6 +49,11 @@ impl Client {
             expired: AtomicBool::new(false),
             switched: AtomicBool::new(false),
         }
+    }
+
+    /// Both ends of it.
+    pub fn ends(&self) -> Ends {
+        Ends { client: self.peer, here: self.here }
     }
 
     /// Whether the connection must end with this request.

@@ -83,6 +83,7 @@ mod tests {
     use super::*;
     use crate::model::{
         Millis,
+        announcement::Ends,
         settings::{Listener, ListenerTimeouts},
     };
 
@@ -94,7 +95,8 @@ mod tests {
             max_header_bytes: 1024,
             timeouts: ListenerTimeouts { header: span, keepalive: span, body: span, write: span },
         };
-        Client::new(peer.parse().unwrap(), Arc::new(listener), Arc::default())
+        let (client, here) = (peer.parse().unwrap(), listener.address);
+        Client::new(Ends { client, here }, Arc::new(listener), Arc::default())
     }
 
     fn address(peer: &str, trusted: &[&str], forwarded: &[&str]) -> String {

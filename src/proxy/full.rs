@@ -3,10 +3,7 @@
 //! Hooks are thin: they read facts, call the plain functions beside this file, and put into pingora's
 //! types what those say. Work-arounds for pingora's holes say which one they close.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,7 +29,7 @@ use super::{
     peers::{Need, Peers},
     record,
     tunnel::{self, Opened, Tunnel, Tunnels},
-    upstream::{name_host, to_origin_form},
+    upstream::{give_leave, is_old, name_host, to_origin_form, without_chunks},
 };
 use crate::{
     model::{
@@ -41,7 +38,7 @@ use crate::{
     },
     observe::access_log::Buffers,
     page::Page,
-    view::{Barrier, LocalView, Reader},
+    view::{LocalView, Reader},
 };
 
 /// Ends an attempt whose request the baseline gets next.
@@ -98,8 +95,8 @@ impl ProxyHttp for Full {
         // pingora's own limit is for a whole batch of pieces; the transport's is for progress.
         session.set_write_timeout(None);
         session.set_total_drain_timeout(Some(timeouts.body.duration()));
-        let is_old = session.req_header().version == Version::HTTP_10;
-        session.set_ignore_info_resp(is_old);
+        let ignores_interim = is_old(session);
+        session.set_ignore_info_resp(ignores_interim);
         to_origin_form(session.req_header_mut())
     }
 
@@ -112,7 +109,7 @@ impl ProxyHttp for Full {
         let (mut view, mut outcome) = self.decide(&facts);
         let mut is_late = false;
         while let Outcome::Serve(service, _) = outcome
-            && let Some((barrier, limit)) = paused(&view, service)
+            && let Some((barrier, limit)) = view.paused(service)
         {
             is_late = !barrier.pass(request.raw_path().len() + HEAD_COST, limit).await;
             if is_late {
@@ -199,11 +196,15 @@ impl ProxyHttp for Full {
             true => Need::Fresh,
             false => Need::Any,
         };
-        let mut peer = self.peers.peer(endpoint, link, &timeouts, need)?;
-        if is_upgrade {
-            exchange.tunnel = Tunnel::new(exchange);
-            peer.options.custom_l4 = Some(Arc::new(Dial { tunnel: exchange.tunnel.clone() }));
+        let ends = exchange.client.as_ref().map(|client| client.ends());
+        let announcement = link.proxy_protocol.map(|form| form.announce(ends));
+        let mut peer = self.peers.peer(endpoint, link, &timeouts, need, announcement.as_deref())?;
+        let tunnel = if is_upgrade { Tunnel::new(exchange) } else { None };
+        if tunnel.is_some() || announcement.is_some() {
+            let dial = Dial { announcement, tunnel: tunnel.clone() };
+            peer.options.custom_l4 = Some(Arc::new(dial));
         }
+        exchange.tunnel = tunnel;
         Ok(Box::new(peer))
     }
 
@@ -219,6 +220,9 @@ impl ProxyHttp for Full {
         if session.is_body_empty() {
             // HTTP/2 ends such a request with its head: no further hook is asked.
             wait(exchange, |timeouts| timeouts.first_byte);
+        }
+        if exchange.link().is_some_and(|link| link.protocol.is_http2()) {
+            give_leave(session, request).await?;
         }
         let Some(client) = &exchange.client else { return Ok(()) };
         let pin = exchange.field().and_then(|f| f.service.settings.pin.as_ref());
@@ -319,10 +323,9 @@ impl ProxyHttp for Full {
             return Ok(());
         }
         response.set_version(Version::HTTP_11);
-        if session.req_header().version == Version::HTTP_10
-            && response.remove_header(&header::TRANSFER_ENCODING).is_some()
-        {
-            // Such a client knows no chunks: the end of the connection ends the body.
+        let is_http2 = exchange.link().is_some_and(|link| link.protocol.is_http2());
+        let method = &session.req_header().method;
+        if is_old(session) && without_chunks(response, method, is_http2)? {
             session.set_keepalive(None);
         }
         headers::to_client(response, &exchange.id, exchange.placement.and_then(|p| p.new_id))
@@ -476,13 +479,6 @@ impl Full {
         let outcome = decide(&view.snapshot, facts, Draw(fastrand::u64(..)));
         (view, outcome)
     }
-}
-
-/// Where requests of a service wait now, and for how long at most.
-fn paused(view: &LocalView, service: usize) -> Option<(Arc<Barrier>, Duration)> {
-    let pause = view.snapshot.services.get(service)?.paused?;
-    let barrier = view.services.get(service)?.barrier.clone()?;
-    Some((barrier, pause.max.duration()))
 }
 
 fn wait(exchange: &Exchange, of: impl Fn(&ServiceTimeouts) -> crate::model::Millis) {
