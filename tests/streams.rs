@@ -154,8 +154,11 @@ fn leave_to_send_is_given_for_http2_endpoints() {
     }
 }
 
-/// An endpoint that answers what the PROXY protocol told it, the header's length found by `length`.
-fn told(length: fn(&mut TcpStream) -> std::io::Result<Vec<u8>>) -> SocketAddr {
+/// Reads what a connection begins with.
+type ReadAnnouncement = fn(&mut TcpStream) -> std::io::Result<Vec<u8>>;
+
+/// An endpoint that answers what the PROXY protocol told it, as `read` reads it.
+fn told(read: ReadAnnouncement) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -163,7 +166,7 @@ fn told(length: fn(&mut TcpStream) -> std::io::Result<Vec<u8>>) -> SocketAddr {
             thread::spawn(move || -> std::io::Result<()> {
                 let mut stream = stream?;
                 stream.set_read_timeout(Some(PATIENCE))?;
-                let announced = length(&mut stream)?;
+                let announced = read(&mut stream)?;
                 let text: String = announced.iter().map(|b| format!("{b:02x}")).collect();
                 loop {
                     let mut head = Vec::new();
@@ -205,7 +208,7 @@ fn binary(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
 #[test]
 fn clients_are_announced_each_on_connections_of_its_own() {
     const PROBE: &str = "[service.app.health]\npath = '/'\ninterval = '100ms'";
-    let forms: [(&str, fn(&mut TcpStream) -> std::io::Result<Vec<u8>>, &str); 2] = [
+    let forms: [(&str, ReadAnnouncement, &str); 2] = [
         ("v1", line, "body = '50524f585920554e4b4e4f574e0d0a'"),
         ("v2", binary, "body = '0d0a0d0a000d0a515549540a20000000'"),
     ];
