@@ -148,11 +148,12 @@ fn each_side_can_end_it() {
 
 #[test]
 fn a_silent_tunnel_is_closed_and_one_with_a_byte_now_and_then_is_not() {
-    let plan = Lab::new().app("timeouts = { tunnel = '400ms', idle = '50ms', first_byte = '10s' }");
+    let plan = Lab::new()
+        .app("timeouts = { tunnel = '400ms', idle = '50ms', first_byte = '10s', total = '300ms' }");
     let lab = lab(plan.pool("blue", endpoint(switches)));
     let mut stream = tunnel(&lab, b"");
     for _ in 0..8 {
-        // Longer than `idle`, shorter than `tunnel`: together they are longer than that.
+        // Longer than `idle`, shorter than `tunnel`: together longer than that, and than `total`.
         thread::sleep(std::time::Duration::from_millis(100));
         stream.write_all(b"x").unwrap();
         expect(&mut stream, "x");

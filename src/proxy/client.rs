@@ -106,8 +106,10 @@ impl Client {
         end != 0 && end <= self.now()
     }
 
-    /// The endpoint switches to another protocol: from now on the client's bytes are that's.
+    /// The endpoint switches to another protocol: from now on the client's bytes are that's, and the
+    /// request has been served, whatever it may take as a whole.
     pub fn switch(&self) {
+        self.end.store(0, Relaxed);
         self.switched.store(true, Relaxed);
     }
 
