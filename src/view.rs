@@ -43,6 +43,15 @@ pub struct View {
     pub retry_after: Millis,
 }
 
+impl View {
+    /// Where requests of a service wait now, and for how long at most.
+    pub fn paused(&self, service: usize) -> Option<(Arc<Barrier>, Duration)> {
+        let pause = self.snapshot.services.get(service)?.paused?;
+        let barrier = self.services.get(service)?.barrier.clone()?;
+        Some((barrier, pause.max.duration()))
+    }
+}
+
 /// What belongs to a service besides its decisions.
 #[derive(Debug)]
 pub struct ServiceView {

@@ -10,7 +10,8 @@ use std::{
     thread,
 };
 
-use support::{Lab, Origin, PATIENCE, Plan, eventually, timed};
+use rustls::{ServerConnection, StreamOwned};
+use support::{Authority, Lab, Origin, PATIENCE, Plan, Request, eventually, timed};
 
 const SWITCHED: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -148,11 +149,12 @@ fn each_side_can_end_it() {
 
 #[test]
 fn a_silent_tunnel_is_closed_and_one_with_a_byte_now_and_then_is_not() {
-    let plan = Lab::new().app("timeouts = { tunnel = '400ms', idle = '50ms', first_byte = '10s' }");
+    let plan = Lab::new()
+        .app("timeouts = { tunnel = '400ms', idle = '50ms', first_byte = '10s', total = '300ms' }");
     let lab = lab(plan.pool("blue", endpoint(switches)));
     let mut stream = tunnel(&lab, b"");
     for _ in 0..8 {
-        // Longer than `idle`, shorter than `tunnel`: together they are longer than that.
+        // Longer than `idle`, shorter than `tunnel`: together longer than that, and than `total`.
         thread::sleep(std::time::Duration::from_millis(100));
         stream.write_all(b"x").unwrap();
         expect(&mut stream, "x");
@@ -251,6 +253,70 @@ fn an_upgrade_that_is_refused_is_an_ordinary_answer() {
     let (send, receive) = mpsc::channel();
     thread::spawn(move || send.send(lab.get("/").status));
     assert_eq!(eventually("others are served", || receive.try_recv().ok()), 200);
+}
+
+/// The same over TLS, where the endpoint is as early as it can be: right behind its handshake. A pool that
+/// speaks HTTP/2 is asked in HTTP/1.1 for this.
+#[test]
+fn tunnels_go_over_tls_and_are_ended_there_too() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    std::fs::write(folder.path().join("ca.pem"), &authority.pem).unwrap();
+    let config = authority.vouch("app.example").server(&["h2", "http/1.1"], None);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let config = config.clone();
+            thread::spawn(move || -> std::io::Result<()> {
+                let session = ServerConnection::new(config).map_err(std::io::Error::other)?;
+                let mut stream = StreamOwned::new(session, stream?);
+                stream.conn.complete_io(&mut stream.sock)?;
+                assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+                stream.write_all(&[SWITCHED, b"hello"].concat())?;
+                let mut seen = Vec::new();
+                while !seen.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte)?;
+                    seen.push(byte[0]);
+                }
+                let mut piece = [0; 4096];
+                loop {
+                    match stream.read(&mut piece)? {
+                        0 => return Ok(()),
+                        n => stream.write_all(&piece[..n])?,
+                    }
+                }
+            });
+        }
+    });
+    let ca = folder.path().join("ca.pem");
+    for protocol in ["https", "https-h2"] {
+        let link = format!(
+            "protocol = '{protocol}'\ntls = {{ ca = '{}', server_name = 'app.example' }}",
+            ca.display()
+        );
+        let lab = lab(Lab::new()
+            .app("tunnel_drain = '0s'\nuser_id = ['header:X-User-Id']")
+            .pool("blue", endpoint(switches))
+            .pool("green", address)
+            .link("green", &link));
+        lab.ctl("weight green 100").succeeds();
+        let mut stream = None;
+        for n in 0..50 {
+            let stream = stream.insert(tunnel(&lab, b""));
+            expect(stream, "hello");
+            let text = format!("message {n}");
+            stream.write_all(text.as_bytes()).unwrap();
+            expect(stream, &text);
+        }
+        lab.ctl("rollback").succeeds();
+        ended(stream.as_mut().unwrap());
+        lab.until("nobody runs", |seen| seen.pool("green").in_flight == 0);
+        let metrics = lab.admin().call(&Request::get("/metrics").host("lbd")).expect(200);
+        let is_failure =
+            |line: &&str| line.starts_with("lbd_request_failures_total") && !line.ends_with(" 0");
+        assert_eq!(metrics.text().lines().find(is_failure), None, "{protocol}");
+    }
 }
 
 /// A WebSocket library of another language, as a server or a client; `None` if it is not installed.

@@ -2,10 +2,19 @@
 
 mod support;
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
-use support::{Authority, Identity, Lab, Origin, Request, Speech, timed};
+use support::{Authority, Identity, Lab, Origin, Request, Speech, eventually, installed, timed};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -236,6 +245,66 @@ fn cookies_reach_endpoints_in_one_field() {
         seen["headers"].as_array().unwrap().iter().filter(|h| h[0] == "cookie").collect();
     assert_eq!(cookies.len(), 1);
     assert_eq!(cookies[0][1], "a=1; b=2");
+}
+
+/// Ends the program at the end of the test.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Its own children end with it. It may have ended by itself.
+        let _ = kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM);
+        let _ = self.0.wait();
+    }
+}
+
+/// Method: nginx behind a socket, with TLS, a client certificate that it verifies, HTTP/2 and the PROXY
+/// protocol, which must all be as nginx wants them.
+#[test]
+fn nginx_takes_tls_http2_and_announcements() {
+    if !installed("nginx") {
+        return;
+    }
+    let trust = Trust::new();
+    let at = trust.path().display();
+    trust.authority.vouch("app.example").write(trust.path(), "app");
+    let (cert, key) = trust.authority.vouch("lbd.example").write(trust.path(), "lbd");
+    let text = format!(
+        "daemon off; pid {at}/pid; error_log {at}/error.log; worker_processes 1;\n{user}\
+         events {{}}\nhttp {{ access_log off; client_body_temp_path {at}/b; proxy_temp_path {at}/p;\n\
+         fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
+         server {{ listen unix:{at}/h2.sock ssl http2 proxy_protocol;\n\
+         listen unix:{at}/h1.sock ssl proxy_protocol;\n\
+         ssl_certificate {at}/app.cert.pem; ssl_certificate_key {at}/app.key.pem;\n\
+         ssl_client_certificate {at}/ca.pem; ssl_verify_client on;\n\
+         return 200 \"$server_protocol $ssl_client_verify $proxy_protocol_addr\"; }} }}\n",
+        user = if nix::unistd::getuid().is_root() { "user root;\n" } else { "" },
+    );
+    fs::write(trust.path().join("nginx.conf"), text).unwrap();
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(trust.path()).arg("-c").arg(trust.path().join("nginx.conf"));
+    let _nginx = Program(command.stderr(Stdio::null()).spawn().unwrap());
+    for (protocol, socket, spoken) in
+        [("https-h2", "h2.sock", "HTTP/2.0"), ("https", "h1.sock", "HTTP/1.1")]
+    {
+        let socket = trust.path().join(socket);
+        eventually("nginx serves", || std::os::unix::net::UnixStream::connect(&socket).ok());
+        for form in ["v1", "v2"] {
+            let own = format!(", client_cert = '{at}/{cert}', client_key = '{at}/{key}' }}");
+            let lines = trust.lines(protocol).replace(" }", &own);
+            let lab = Lab::new()
+                .pool("blue", format!("unix:{}", socket.display()))
+                .link("blue", &format!("{lines}\nproxy_protocol = '{form}'"))
+                .config(PROBE.replace("/healthz", "/").as_str())
+                .start();
+            let mut client = lab.client();
+            for _ in 0..3 {
+                let answer = client.call(&Request::get("/")).expect(200);
+                assert_eq!(answer.text(), format!("{spoken} SUCCESS 127.0.0.1"), "{form}");
+            }
+            lab.until("probes pass", |seen| seen.pools_reasons()[0].is_empty());
+        }
+    }
 }
 
 /// gRPC says in trailers how it went. Method: the same status over and over; the pool's metric tells

@@ -1,4 +1,4 @@
-//! `protocol` and `tls` of a pool: how its endpoints are spoken to.
+//! `protocol`, `tls` and `proxy_protocol` of a pool: how its endpoints are spoken to.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use super::{
 use crate::{
     model::{
         Address,
+        announcement::ProxyProtocol,
         link::{Link, Pem, Protocol, Tls},
         settings::{EndpointSpec, Secret},
     },
@@ -23,6 +24,8 @@ const PROTOCOLS: &[(&str, Protocol)] = &[
     ("https", Protocol::Https),
     ("https-h2", Protocol::HttpsH2),
 ];
+const ANNOUNCEMENTS: &[(&str, ProxyProtocol)] =
+    &[("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)];
 const TLS: &str = "{ ca = \"ca.pem\", server_name = \"app.internal\" }";
 
 /// Reads how the endpoints of a pool are spoken to; `None` if anything is wrong with it.
@@ -39,7 +42,11 @@ pub(super) fn link(
         Some(value) => tls(&value, protocol, read).map(Some),
         None => Some(None),
     };
-    let link = Link { protocol: protocol?, tls: tls? };
+    let proxy_protocol = match pool.take("proxy_protocol") {
+        Some(value) => word(ANNOUNCEMENTS)(&value).map(Some),
+        None => Some(None),
+    };
+    let link = Link { protocol: protocol?, tls: tls?, proxy_protocol: proxy_protocol? };
     if link.protocol.is_tls() {
         nameable(&link, endpoints?, pool)?;
     }
@@ -164,6 +171,15 @@ mod tests {
         assert_eq!(*read("{}").unwrap(), Link::default());
         assert_eq!(read("{ protocol = 'h2c' }").unwrap().protocol, Protocol::H2c);
         assert!(read("{ protocol = 'http2' }").unwrap_err().contains("h2c"));
+    }
+
+    #[test]
+    fn clients_are_announced_in_one_of_two_forms() {
+        let link = |text: &str| read(text).map(|link| link.proxy_protocol);
+        assert_eq!(link("{}"), Ok(None));
+        assert_eq!(link("{ proxy_protocol = 'v1' }"), Ok(Some(ProxyProtocol::V1)));
+        assert_eq!(link("{ proxy_protocol = 'v2' }"), Ok(Some(ProxyProtocol::V2)));
+        assert!(link("{ proxy_protocol = true }").is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use hyper::body::{Body, Incoming};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UnixStream},
     task::{JoinSet, spawn_local},
 };
@@ -44,7 +44,7 @@ impl Dialer {
     ///
     /// If nobody is there, or somebody else.
     pub async fn connect(&self, address: &Address, target: &Target) -> io::Result<Box<dyn Stream>> {
-        let stream: Box<dyn Stream> = match target {
+        let mut stream: Box<dyn Stream> = match target {
             Target::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
                 // What is measured is the endpoint, not how long its system waits to acknowledge.
@@ -53,6 +53,9 @@ impl Dialer {
             }
             Target::Unix(path) => Box::new(UnixStream::connect(path).await?),
         };
+        if let Some(form) = self.link.proxy_protocol {
+            stream.write_all(&form.announce(None)).await?;
+        }
         let Some(tls) = &self.tls else { return Ok(stream) };
         let config = tls.clone().map_err(io::Error::other)?;
         let name = self.link.server_name(address).unwrap_or_default().to_owned();

@@ -9,7 +9,10 @@ use std::{
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{clients::Counted, io::EdgeIo, listener::Entrance, proxy_protocol, socket::Socket};
-use crate::{model::listener::Listener, proxy::client::Client};
+use crate::{
+    model::{announcement::Ends, listener::Listener},
+    proxy::client::Client,
+};
 
 /// A connection that was let in.
 #[derive(Debug)]
@@ -28,15 +31,15 @@ pub struct Admitted {
 /// Why it is not let in, for the log; the client learns nothing.
 pub async fn admit(
     mut tcp: TcpStream,
-    peer: SocketAddr,
+    ends: Ends,
     listener: Arc<Listener>,
     entrance: &Entrance,
     draining: Arc<AtomicBool>,
 ) -> io::Result<Admitted> {
     let limit = listener.timeouts.header.duration();
     let peer = match listener.proxy_protocol {
-        true => timeout(limit, announced(&mut tcp, peer, &listener)).await??,
-        false => peer,
+        true => timeout(limit, announced(&mut tcp, ends.client, &listener)).await??,
+        false => ends.client,
     };
     let counted = match listener.max_connections_per_client {
         None => None,
@@ -49,7 +52,8 @@ pub async fn admit(
         Some(config) => Socket::secure(tcp, config, limit).await?,
         None => Socket::Plain(tcp),
     };
-    let mut client = Client::new(peer, listener, draining);
+    let ends = Ends { client: peer, ..ends };
+    let mut client = Client::new(ends, listener, draining);
     client.is_secure = socket.is_secure();
     Ok(Admitted { io: EdgeIo::new(socket, Arc::new(client)), counted })
 }

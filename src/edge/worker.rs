@@ -26,6 +26,7 @@ use super::{
     listener::{Bound, Entrance},
 };
 use crate::{
+    model::announcement::Ends,
     observe::access_log::Buffers,
     proxy::{full::Full, gate, peers::Peers, tunnel::Tunnels},
     tally::{Beat, ListenerTally, micros},
@@ -261,6 +262,15 @@ const NO_NEW_HANDSHAKE: [SockFilter; 4] = {
     ]
 };
 
+/// Our end of a connection to a listener with this address, which the system is asked for only where the
+/// address does not say it.
+fn own_end(tcp: &TcpStream, listener: SocketAddr) -> SocketAddr {
+    if !listener.ip().is_unspecified() && listener.port() != 0 {
+        return listener;
+    }
+    tcp.local_addr().unwrap_or(listener)
+}
+
 /// Errors of one connection, not of accepting.
 fn is_client_fault(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
@@ -276,11 +286,12 @@ impl Shop {
         // A listener that a reload took out of the config stays open until the restart it needs.
         let view = self.reader.current();
         let settings = view.listeners.get(&entrance.name).unwrap_or(&entrance.settings).clone();
+        let ends = Ends { client: peer, here: own_end(&tcp, settings.address) };
         let presence = Presence::new(self.clone(), entrance.tally.clone());
         let (shop, entrance) = (self.clone(), entrance.clone());
         tokio::spawn(async move {
             let _presence = presence;
-            let admitted = admit(tcp, peer, settings, &entrance, shop.draining.clone()).await;
+            let admitted = admit(tcp, ends, settings, &entrance, shop.draining.clone()).await;
             let Admitted { io, counted: _counted } = match admitted {
                 Ok(admitted) => admitted,
                 // One line for each would be a gift to attackers.

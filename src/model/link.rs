@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 
-use super::{address::Address, settings::Secret};
+use super::{address::Address, announcement::ProxyProtocol, settings::Secret};
 
 /// How every connection to a pool's endpoints is made, for traffic, probes and checks alike.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -14,6 +14,9 @@ pub struct Link {
     /// How endpoints prove who they are, and lbd to them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// How endpoints are told which client a connection is made for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// What is spoken with an endpoint.
@@ -92,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_name_is_that_of_the_config_or_of_the_host() {
-        let plain = Link { protocol: Protocol::Https, tls: None };
+        let plain = Link { protocol: Protocol::Https, ..Link::default() };
         let tls = Tls { server_name: Some("app.example".into()), ..Tls::default() };
         let named = Link { tls: Some(tls), ..plain.clone() };
         let (host, ip) = ("db.internal:443".parse().unwrap(), "127.0.0.1:443".parse().unwrap());

@@ -11,6 +11,7 @@
 #![deny(clippy::disallowed_methods)]
 
 pub mod address;
+pub mod announcement;
 pub mod blame;
 pub mod bucket;
 pub mod change;

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use crate::model::{Millis, listener::Listener};
+use crate::model::{Millis, announcement::Ends, listener::Listener};
 
 tokio::task_local! {
     /// Who sent the request that the task serves, where pingora has no place for it.
@@ -22,6 +22,8 @@ tokio::task_local! {
 pub struct Client {
     /// The other end of the connection.
     pub peer: SocketAddr,
+    /// Our end of it.
+    pub here: SocketAddr,
     /// The listener that accepted it.
     pub listener: Arc<Listener>,
     /// Whether TLS protects it.
@@ -44,9 +46,10 @@ pub struct Client {
 
 impl Client {
     /// A connection that was accepted now.
-    pub fn new(peer: SocketAddr, listener: Arc<Listener>, draining: Arc<AtomicBool>) -> Self {
+    pub fn new(ends: Ends, listener: Arc<Listener>, draining: Arc<AtomicBool>) -> Self {
         Self {
-            peer,
+            peer: ends.client,
+            here: ends.here,
             listener,
             is_secure: false,
             draining,
@@ -63,7 +66,7 @@ impl Client {
 
     /// A further stream of this connection.
     pub fn stream(&self) -> Self {
-        let stream = Self::new(self.peer, self.listener.clone(), self.draining.clone());
+        let stream = Self::new(self.ends(), self.listener.clone(), self.draining.clone());
         Self { is_secure: self.is_secure, ..stream }
     }
 
@@ -98,6 +101,11 @@ impl Client {
     /// Whether it did.
     pub fn has_left(&self) -> bool {
         self.left.load(Relaxed)
+    }
+
+    /// Both ends of it.
+    pub fn ends(&self) -> Ends {
+        Ends { client: self.peer, here: self.here }
     }
 
     /// Whether the connection must end with this request.
@@ -150,8 +158,10 @@ impl Client {
         end != 0 && end <= self.now()
     }
 
-    /// The endpoint switches to another protocol: from now on the client's bytes are that's.
+    /// The endpoint switches to another protocol: from now on the client's bytes are that's, and the
+    /// request has been served, whatever it may take as a whole.
     pub fn switch(&self) {
+        self.end.store(0, Relaxed);
         self.switched.store(true, Relaxed);
     }
 

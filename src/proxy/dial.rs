@@ -1,4 +1,5 @@
-//! Connections to endpoints that pingora does not make as they must be: tunnels.
+//! Connections to endpoints that pingora does not make as they must be: tunnels, and those that begin
+//! with an announcement of their client.
 
 use std::{io, sync::Arc};
 
@@ -9,7 +10,7 @@ use pingora_core::{
     protocols::l4::{socket::SocketAddr, stream::Stream, virt::VirtualSocketStream},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UnixStream},
 };
 
@@ -18,6 +19,8 @@ use super::tunnel::{Tunnel, TunnelIo};
 /// Makes one connection for one request.
 #[derive(Debug)]
 pub struct Dial {
+    /// What is said first.
+    pub announcement: Option<Vec<u8>>,
     /// What the connection may become.
     pub tunnel: Option<Arc<Tunnel>>,
 }
@@ -27,21 +30,31 @@ impl L4Connect for Dial {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
         match address {
             SocketAddr::Inet(address) => {
-                let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+                let mut stream = TcpStream::connect(address).await.map_err(unreachable)?;
                 stream.set_nodelay(true).map_err(unreachable)?;
+                self.announce(&mut stream).await?;
                 Ok(self.dressed(stream))
             }
             SocketAddr::Unix(address) => {
                 let path = address.as_pathname();
                 let none = || Error::explain(ErrorType::ConnectError, "a socket without a path");
                 let stream = UnixStream::connect(path.ok_or_else(none)?).await;
-                Ok(self.dressed(stream.map_err(unreachable)?))
+                let mut stream = stream.map_err(unreachable)?;
+                self.announce(&mut stream).await?;
+                Ok(self.dressed(stream))
             }
         }
     }
 }
 
 impl Dial {
+    async fn announce(&self, stream: &mut (impl AsyncWrite + Unpin)) -> Result<()> {
+        match &self.announcement {
+            Some(bytes) => stream.write_all(bytes).await.map_err(unreachable),
+            None => Ok(()),
+        }
+    }
+
     fn dressed<T>(&self, stream: T) -> Stream
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + Sync + std::fmt::Debug + 'static,

@@ -86,13 +86,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::listener::Listener;
+    use crate::model::{announcement::Ends, listener::Listener};
 
     fn client(peer: &str, trusted: &[&str]) -> Client {
         let trusted_proxies = trusted.iter().map(|t| t.parse().unwrap()).collect();
-        let listener =
-            Listener { trusted_proxies, ..Listener::at("127.0.0.1:80".parse().unwrap()) };
-        Client::new(peer.parse().unwrap(), Arc::new(listener), Arc::default())
+        let here = "127.0.0.1:80".parse().unwrap();
+        let listener = Listener { trusted_proxies, ..Listener::at(here) };
+        let ends = Ends { client: peer.parse().unwrap(), here };
+        Client::new(ends, Arc::new(listener), Arc::default())
     }
 
     fn address(peer: &str, trusted: &[&str], forwarded: &[&str]) -> String {

@@ -23,7 +23,6 @@ use super::{
     changes,
     client::Client,
     compress,
-    dial::Dial,
     exchange::Exchange,
     facts::{Map, announced, client_address, facts},
     failure::{
@@ -33,13 +32,13 @@ use super::{
     grpc::Status,
     headers, outcome,
     patience::{await_body, wait},
-    peers::{Need, Peers},
+    peers::Peers,
     record, secure,
-    tunnel::{self, Opened, Tunnel, Tunnels},
-    upstream::{name_host, to_origin_form},
+    tunnel::{Opened, Tunnels},
+    upstream::{give_leave, is_old, name_host, to_origin_form, without_chunks},
 };
 use crate::{
-    model::{Blame, Draw, Facts, Outcome, decide, guard::Fate, link::Protocol},
+    model::{Blame, Draw, Facts, Outcome, decide, guard::Fate},
     observe::access_log::Buffers,
     view::{LocalView, Reader},
 };
@@ -105,8 +104,8 @@ impl ProxyHttp for Full {
         let patience = session.is_http2().then(|| timeouts.write.duration());
         session.set_write_timeout(patience);
         session.set_total_drain_timeout(Some(timeouts.body.duration()));
-        let is_old = session.req_header().version == Version::HTTP_10;
-        session.set_ignore_info_resp(is_old);
+        let ignores_interim = is_old(session);
+        session.set_ignore_info_resp(ignores_interim);
         to_origin_form(session.req_header_mut())
     }
 
@@ -131,7 +130,7 @@ impl ProxyHttp for Full {
         let mut is_late = false;
         while denied.is_none()
             && let Outcome::Serve(service, _) = outcome
-            && let Some((barrier, limit)) = outcome::paused(&view, service)
+            && let Some((barrier, limit)) = view.paused(service)
         {
             is_late = !barrier.pass(request.raw_path().len() + HEAD_COST, limit).await;
             if is_late {
@@ -155,57 +154,7 @@ impl ProxyHttp for Full {
         session: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        let choice = exchange.placement.and_then(|placement| {
-            let field = exchange.field()?;
-            let attempts = field.service.settings.retries as usize + 1;
-            let is_shielded = exchange.shielded.is_some();
-            let pool = if is_shielded { field.service.baseline } else { placement.pool };
-            field.choose(pool, &exchange.tried, attempts, Draw(fastrand::u64(..)))
-        });
-        let Some(choice) = choice else {
-            self.tell_unserved(exchange);
-            return Error::e_explain(ErrorType::HTTPStatus(503), "no usable endpoint");
-        };
-        if exchange.attempts > 0
-            && exchange.shielded.is_none()
-            && let Some(tally) = exchange.tally()
-        {
-            tally.cell(self.worker).retries.add(1);
-        }
-        exchange.own_answer = false;
-        exchange.received = 0;
-        exchange.attempt(choice);
-        if exchange.attempts > 1
-            && let Some(client) = &exchange.client
-        {
-            client.again();
-        }
-        exchange.tell_attempt(session.is_body_done());
-        let timeouts = exchange.field().map(|f| f.service.settings.timeouts);
-        let (Some(endpoint), Some(link), Some(timeouts)) =
-            (exchange.endpoint(), exchange.link(), timeouts)
-        else {
-            return Error::e_explain(ErrorType::InternalError, "an endpoint vanished");
-        };
-        // HTTP/2 knows no upgrades: the request goes as it is.
-        let is_upgrade = link.protocol != Protocol::H2c && tunnel::is_wanted(session.req_header());
-        let need = match exchange.fresh {
-            _ if is_upgrade => Need::Upgrade,
-            true => Need::Fresh,
-            false => Need::Any,
-        };
-        let mut peer = self.peers.peer(endpoint, link, &timeouts, need)?;
-        if session.is_http2() {
-            // Its transport is all streams', and keeps no deadline for one.
-            let patience = timeouts.first_byte.max(timeouts.idle);
-            peer.options.read_timeout = Some(patience.duration());
-            await_body(session.is_body_done(), exchange);
-        }
-        if is_upgrade {
-            exchange.tunnel = Tunnel::new(exchange);
-            peer.options.custom_l4 = Some(Arc::new(Dial { tunnel: exchange.tunnel.clone() }));
-        }
-        Ok(Box::new(peer))
+        self.next_attempt(session, exchange)
     }
 
     async fn upstream_request_filter(
@@ -220,6 +169,9 @@ impl ProxyHttp for Full {
         if session.is_body_empty() {
             // HTTP/2 ends such a request with its head: no further hook is asked.
             wait(exchange, |timeouts| timeouts.first_byte);
+        }
+        if exchange.link().is_some_and(|link| link.protocol.is_http2()) {
+            give_leave(session, request).await?;
         }
         let Some(client) = &exchange.client else { return Ok(()) };
         let pin = exchange.field().and_then(|f| f.service.settings.pin.as_ref());
@@ -333,10 +285,9 @@ impl ProxyHttp for Full {
             exchange.encoder = compress::begin(session.req_header(), response, compression)?;
         }
         response.set_version(Version::HTTP_11);
-        if session.req_header().version == Version::HTTP_10
-            && response.remove_header(&header::TRANSFER_ENCODING).is_some()
-        {
-            // Such a client knows no chunks: the end of the connection ends the body.
+        let is_http2 = exchange.link().is_some_and(|link| link.protocol.is_http2());
+        let method = &session.req_header().method;
+        if is_old(session) && without_chunks(response, method, is_http2)? {
             session.set_keepalive(None);
         }
         if let Some((name, value)) = exchange.client.as_deref().and_then(secure::hsts) {

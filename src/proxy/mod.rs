@@ -5,6 +5,7 @@
 //! endpoint, [`headers`] edits heads, [`record`] counts and logs.
 
 mod answer;
+mod attempt;
 pub mod buckets;
 mod changes;
 pub mod choose;

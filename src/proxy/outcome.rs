@@ -1,7 +1,5 @@
 //! Begins what was decided on: an answer of lbd's own, or the way to an endpoint.
 
-use std::{sync::Arc, time::Duration};
-
 use http::{HeaderValue, header};
 use pingora_core::Result;
 use pingora_proxy::Session;
@@ -10,10 +8,7 @@ use super::{
     answer::{maintain, refuse},
     exchange::Exchange,
 };
-use crate::{
-    model::{Outcome, route::Unrouted},
-    view::{Barrier, LocalView},
-};
+use crate::model::{Outcome, route::Unrouted};
 
 /// Begins `outcome`; `is_late`: the request waited in vain for the end of a pause. True if the request
 /// is answered.
@@ -54,11 +49,4 @@ pub async fn begin(
         Outcome::Serve(..) => return Ok(false),
     }
     Ok(true)
-}
-
-/// Where requests of a service wait now, and for how long at most.
-pub fn paused(view: &LocalView, service: usize) -> Option<(Arc<Barrier>, Duration)> {
-    let pause = view.snapshot.services.get(service)?.paused?;
-    let barrier = view.services.get(service)?.barrier.clone()?;
-    Some((barrier, pause.max.duration()))
 }

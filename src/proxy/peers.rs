@@ -80,6 +80,7 @@ impl Peers {
         link: &Arc<Link>,
         timeouts: &ServiceTimeouts,
         need: Need,
+        announcement: Option<&[u8]>,
     ) -> Result<HttpPeer> {
         let tls = link.protocol.is_tls();
         let name = if tls { link.server_name(&endpoint.address).unwrap_or_default() } else { "" };
@@ -115,6 +116,12 @@ impl Peers {
             options.ca = prepared.ca.clone();
             peer.client_cert_key = prepared.own.clone();
             peer.group_key = prepared.group;
+        }
+        if let Some(announcement) = announcement {
+            // A connection that was announced for one client is nobody else's.
+            let mut hasher = DefaultHasher::new();
+            (peer.group_key, announcement).hash(&mut hasher);
+            peer.group_key = hasher.finish().max(1);
         }
         if matches!(need, Need::Fresh | Need::Upgrade) {
             // No kept connection has this key.
@@ -202,7 +209,8 @@ mod tests {
         let pem = |text: &str| Pem { path: "f".into(), text: Secret(text.into()) };
         let tls =
             Tls { ca: ca.map(pem), server_name: Some("app.example".into()), ..Tls::default() };
-        Arc::new(Link { protocol, tls: protocol.is_tls().then_some(tls) })
+        let tls = protocol.is_tls().then_some(tls);
+        Arc::new(Link { protocol, tls, ..Link::default() })
     }
 
     fn timeouts() -> ServiceTimeouts {
@@ -218,7 +226,7 @@ mod tests {
     }
 
     fn peer(peers: &Peers, link: &Arc<Link>, need: Need) -> HttpPeer {
-        peers.peer(&endpoint("127.0.0.1:443"), link, &timeouts(), need).unwrap()
+        peers.peer(&endpoint("127.0.0.1:443"), link, &timeouts(), need, None).unwrap()
     }
 
     fn ca() -> String {
@@ -251,9 +259,9 @@ mod tests {
         let tls = peer(&peers, &link(Protocol::HttpsH2, None), Need::Any);
         assert!(tls.tls() && tls.verify_cert() && tls.verify_hostname());
         assert_eq!((tls.sni(), tls.options.alpn.clone()), ("app.example", ALPN::H2));
-        let nameless = Arc::new(Link { protocol: Protocol::Https, tls: None });
+        let nameless = Arc::new(Link { protocol: Protocol::Https, ..Link::default() });
         let (nobody, need) = (endpoint("127.0.0.1:1"), Need::Any);
-        assert!(peers.peer(&nobody, &nameless, &timeouts(), need).is_err());
+        assert!(peers.peer(&nobody, &nameless, &timeouts(), need, None).is_err());
     }
 
     #[test]

@@ -76,7 +76,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::listener::Listener;
+    use crate::model::{announcement::Ends, listener::Listener};
 
     fn client(peer: &str, is_secure: bool) -> Client {
         let listener = Listener {
@@ -85,7 +85,8 @@ mod tests {
             hsts: Some(crate::model::Millis::from_secs(60)),
             ..Listener::at("127.0.0.1:80".parse().unwrap())
         };
-        let mut client = Client::new(peer.parse().unwrap(), Arc::new(listener), Arc::default());
+        let ends = Ends { client: peer.parse().unwrap(), here: listener.address };
+        let mut client = Client::new(ends, Arc::new(listener), Arc::default());
         client.is_secure = is_secure;
         client
     }

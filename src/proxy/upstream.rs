@@ -1,8 +1,9 @@
 //! What an endpoint is asked.
 
-use http::{Version, header};
+use http::{Method, Version, header};
 use pingora_core::{Error, ErrorType, Result};
-use pingora_http::RequestHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
 
 use crate::model::{Target, snapshot::Endpoint};
 
@@ -48,4 +49,43 @@ pub fn name_host(request: &mut RequestHeader, endpoint: &Endpoint) -> Result<()>
         Target::Unix(_) => "localhost".to_owned(),
     };
     request.insert_header(header::HOST, host)
+}
+
+/// Gives a client leave to send its body, where it waits for that: HTTP/2 endpoints do not.
+///
+/// # Errors
+///
+/// If the client is gone.
+pub async fn give_leave(session: &mut Session, request: &mut RequestHeader) -> Result<()> {
+    if request.remove_header(&header::EXPECT).is_none() || session.is_body_done() {
+        return Ok(());
+    }
+    // It is no early end of the request.
+    session.set_close_on_response_before_downstream_finish(false);
+    session.write_continue_response().await
+}
+
+/// Makes an answer readable for an HTTP/1.0 client, which knows no chunks: the end of the connection ends
+/// the body. Returns whether it does.
+///
+/// # Errors
+///
+/// If the answer is that of an HTTP/2 endpoint, without a length: pingora sends those in chunks whatever
+/// the client is.
+pub fn without_chunks(
+    response: &mut ResponseHeader,
+    method: &Method,
+    is_http2: bool,
+) -> Result<bool> {
+    let has_body = *method != Method::HEAD && !matches!(response.status.as_u16(), 204 | 304);
+    if is_http2 && has_body && !response.headers.contains_key(header::CONTENT_LENGTH) {
+        let why = "an answer of HTTP/2 without a length, to an HTTP/1.0 client";
+        return Error::e_explain(ErrorType::HTTPStatus(505), why);
+    }
+    Ok(response.remove_header(&header::TRANSFER_ENCODING).is_some())
+}
+
+/// Whether the client speaks HTTP/1.0.
+pub fn is_old(session: &Session) -> bool {
+    session.req_header().version == Version::HTTP_10
 }
