@@ -162,7 +162,8 @@ fn section(
     if users.iter().any(|(_, listen)| listen.http2) {
         section.set_because("http2", true, "");
     }
-    if users.iter().any(|(_, listen)| listen.proxy_protocol) {
+    let announced = users.iter().any(|(_, listen)| listen.proxy_protocol);
+    if announced {
         section.set_because("proxy_protocol", true, "");
     }
     redirect(context, tls, users, &mut section);
@@ -175,9 +176,18 @@ fn section(
         .or(users.first());
     if let Some((server, _)) = first {
         connection(context, &server.scope, &mut section);
+        if announced && server.scope.nearest("set_real_ip_from").is_empty() {
+            let why = "nginx believes anybody; write the proxies in front";
+            let private: Vec<Value> = PRIVATE.iter().map(|network| (*network).into()).collect();
+            section.set_because("trusted_proxies", Value::Array(private), why);
+        }
     }
     section
 }
+
+/// Where proxies in front stand that nobody named.
+const PRIVATE: [&str; 5] =
+    ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
 
 fn certificates(
     context: &Context<'_>,

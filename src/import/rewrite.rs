@@ -127,7 +127,8 @@ fn rule(pattern: String, target: &str, names: &[&str]) -> Result<(String, String
             Part::Variable(name) => match (name.as_str(), names) {
                 ("request_uri" | "uri" | "document_uri", _) => {
                     path = true;
-                    to.push_str("${1}");
+                    // Behind its slash, so that the path cannot become a part of the host.
+                    to.push_str("/${1}");
                 }
                 ("server_name", [only, ..]) => to.push_str(only),
                 // With one plain name there is no other host.
@@ -140,11 +141,14 @@ fn rule(pattern: String, target: &str, names: &[&str]) -> Result<(String, String
     }
     let groups = pattern.matches('(').count();
     match path {
-        true if pattern == "^(.*)$" => Ok((pattern, to)),
+        true if pattern == "^(.*)$" => Ok(("^/(.*)$".into(), to)),
         true if groups > 0 => Err("lbd has no variable for the whole path beside groups".into()),
         true => {
             let inner = pattern.trim_start_matches('^').trim_end_matches('$');
-            Ok((format!("^({inner})$"), to))
+            match inner.strip_prefix('/') {
+                Some(inner) => Ok((format!("^/({inner})$"), to)),
+                None => Err("lbd has no variable for the whole path here".into()),
+            }
         }
         false => Ok((pattern, to)),
     }

@@ -105,7 +105,7 @@ fn directives_become_keys() {
         (
             "rewrite ^/a https://x.com$request_uri? permanent;",
             "redirect",
-            "[{ match = \"^(/a.*)$\", status = 301, to = \"https://x.com${1}\" }]",
+            "[{ match = \"^/(a.*)$\", status = 301, to = \"https://x.com/${1}\" }]",
         ),
         ("rewrite ^/(?!a) /b break;", "rewrite", "-"),
     ] {
