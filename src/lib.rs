@@ -14,12 +14,12 @@
 //! | [`proxy`] | the request path over model values, on pingora |
 //! | [`view`] | the one published value: control stores it, workers load it once per request |
 //! | [`tally`] | counters with one writer each: workers record, control reads |
-//! | [`control`] | the single writer: orders, state, probes, reload, admin API |
+//! | [`control`] | the single writer: orders, state, probes, reload, certificates by ACME, admin API |
 //! | [`observe`] | access log and metrics |
 //! | [`notify`] | tells receivers of events, each from a thread of its own |
 //! | [`page`] | what lbd answers in its own name |
 //! | [`api`] | the admin API as one table, and what goes over the wire |
-//! | [`tls`] | certificates and keys: read, held for each listener, chosen at each handshake; TLS towards endpoints |
+//! | [`tls`] | certificates and keys: read or made, held for each listener, chosen at each handshake; TLS towards endpoints |
 //! | [`report`] | pure: a rollout's record → JSON, Markdown or one HTML file with plots |
 //! | [`cli`] | `lbctl`: grammar → request; reply → text or JSON |
 //!

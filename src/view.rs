@@ -41,6 +41,9 @@ pub struct View {
     pub runtime: Runtime,
     /// `Retry-After` of a maintenance without an end.
     pub retry_after: Millis,
+    /// Which answers prove to an ACME server that names are lbd's, by their tokens; while there are
+    /// any.
+    pub proofs: Option<Arc<BTreeMap<String, String>>>,
 }
 
 impl View {

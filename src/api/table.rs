@@ -218,7 +218,7 @@ impl Op {
             Self::ReloadCertificates => change::<NoBody>(
                 "POST",
                 "/v1/certificates/reload",
-                "load the certificates' files again, all or nothing",
+                "load the certificates' files again, all or nothing; order at once what could not be had",
             ),
             Self::OpenApi => text("/v1/openapi.json", Viewer, "this document", "application/json"),
             Self::Version => get::<Version>("/v1/version", Viewer, "which release this is", &[]),

@@ -101,7 +101,6 @@ async fn serve(flags: &Flags, loaded: Loaded) -> anyhow::Result<()> {
     let socket = AdminSocket::open(&settings.admin)?;
     tls::install_provider();
     let mut holders = Holders::default();
-    report(holders.update(&settings.listener));
     let mut listeners = open_listeners(&settings, &mut holders)?;
     let http = match settings.admin.http {
         Some(address) => {
@@ -135,11 +134,6 @@ async fn serve(flags: &Flags, loaded: Loaded) -> anyhow::Result<()> {
     }
     announce(&[NotifyState::Ready]);
     wait_and_drain(&control, workers, signals, stop).await
-}
-
-/// What the config check should have found.
-fn report(problems: Vec<String>) {
-    problems.iter().for_each(|problem| tracing::error!("{problem}"));
 }
 
 fn open_listeners(settings: &Settings, holders: &mut Holders) -> anyhow::Result<Vec<Bound>> {

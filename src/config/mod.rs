@@ -23,6 +23,7 @@ use crate::model::{Settings, guard::Terms};
 use reader::{Report, Section};
 
 mod access;
+mod acme;
 mod admin;
 mod check;
 mod diff;
@@ -139,10 +140,14 @@ fn settings(mut root: Section<'_>, read: Read<'_>) -> Option<Settings> {
     let guard = guard::guard(root.section("guard"), &Terms::default());
     let rollout = rollout::plans(root.section("rollout"));
     let notify = notify::receivers(&mut root);
+    let acme = acme::acme(root.section("acme"), read);
     let listener = listener::listeners(root.section("listener"), admin.http, read);
+    if let (Some(acme), Some(listeners)) = (&acme, &listener) {
+        acme::contradictions(&root, acme, listeners);
+    }
     let service = service::services(root.section("service"), &guard, read);
     root.finish();
-    let (listener, service) = (listener?, service?);
+    let (acme, listener, service) = (acme?, listener?, service?);
     Some(Settings {
         admin,
         runtime,
@@ -151,6 +156,7 @@ fn settings(mut root: Section<'_>, read: Read<'_>) -> Option<Settings> {
         guard,
         rollout,
         notify,
+        acme,
         listener,
         service,
     })

@@ -213,7 +213,7 @@ fn everything_prints_as_a_config_file() {
     let slack = "https://hooks.slack.com/services/change-me";
     printed = printed.replacen("***", slack, 1).replace("***", "change-me-please");
     assert_eq!(check(&printed, &every_file).unwrap(), settings, "{printed}");
-    assert_eq!(stars, 6);
+    assert_eq!(stars, 7);
 }
 
 #[test]
@@ -540,9 +540,16 @@ fn tls_names_everything_that_is_wrong_with_it() {
     };
     let pair = "{ cert = 'fullchain.pem', key = 'key.pem' }";
     assert_eq!(problems(&format!("tls = {{ certificates = [{pair}], min_version = '1.3' }}")), "");
+    let plain = "[listener.b]\naddress = '0.0.0.0:80'";
+    assert_eq!(problems(&format!("tls = {{ acme = ['a.example'] }}\n{plain}")), "");
+    let by_tls = "[acme]\nchallenge = 'tls-alpn-01'";
+    assert_eq!(problems(&format!("tls = {{ acme = ['a.example'] }}\n{by_tls}")), "");
     for (lines, why) in [
         ("tls = {}", "certificates"),
         ("tls = { certificates = [] }", "is empty"),
+        ("tls = { acme = [] }", "is empty"),
+        ("tls = { acme = ['*.a.example'] }", "DNS"),
+        ("tls = { acme = ['a.example'] }", "no listener is without tls"),
         ("tls = { certificates = [{ cert = 'page', key = 'key.pem' }] }", "holds no certificate"),
         ("tls = { certificates = [{ cert = 'fullchain.pem', key = 'page' }] }", "no private key"),
         ("tls = { certificates = [{ cert = 'fullchain.pem' }] }", "key"),

@@ -17,21 +17,27 @@ const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V12), ("1.3", Tls
 pub(super) fn tls(value: &Value<'_>, read: Read<'_>) -> Option<ListenerTls> {
     let example = "{ cert = \"FULLCHAIN.pem\", key = \"KEY.pem\" }";
     let mut section = value.section(&format!("tls = {{ certificates = [{example}] }}"))?;
-    let certificates = section.take("certificates");
+    let (certificates, acme) = (section.take("certificates"), section.take("acme"));
+    let names = acme.as_ref().map(super::acme::names);
     let listed = match &certificates {
         Some(value) => value.list(&format!("a list, as in [{example}]"), |v| certificate(v, read)),
-        None => section.missing("certificates", &format!("is missing; write [{example}]")),
+        None if acme.is_some() => Some(Vec::new()),
+        None => section.missing(
+            "certificates",
+            &format!("is missing; write [{example}], or acme = [\"www.example.com\"]"),
+        ),
     };
     if let (Some(value), Some([])) = (&certificates, listed.as_deref()) {
         value.problem::<()>(format!("is empty; write at least one, as in [{example}]"));
     }
     let min_version = section.or("min_version", TlsVersion::default(), word(&VERSIONS));
     let client_ca = section.take("client_ca");
-    let anchors = client_ca.as_ref().map(|value| trust_anchors(value, read));
+    let anchors = client_ca.as_ref().map(|value| trust_anchors(value, "clients'", read));
     section.finish();
     let client_ca = anchors.map_or(Some(None), |read| read.map(Some))?;
-    let certificates = listed.filter(|list| !list.is_empty())?;
-    Some(ListenerTls { certificates, min_version, client_ca })
+    let acme = names.map_or(Some(Vec::new()), |names| names)?;
+    let certificates = listed.filter(|list| !list.is_empty() || certificates.is_none())?;
+    Some(ListenerTls { certificates, acme, min_version, client_ca })
 }
 
 fn certificate(value: &Value<'_>, read: Read<'_>) -> Option<Certificate> {
@@ -54,12 +60,17 @@ fn certificate(value: &Value<'_>, read: Read<'_>) -> Option<Certificate> {
     Some(Certificate { cert, key, cert_pem, key_pem: Secret(key_pem), facts })
 }
 
-fn trust_anchors(value: &Value<'_>, read: Read<'_>) -> Option<TrustAnchors> {
+/// Reads the certificates of those who sign `whose`.
+pub(super) fn trust_anchors(
+    value: &Value<'_>,
+    whose: &str,
+    read: Read<'_>,
+) -> Option<TrustAnchors> {
     let (file, pem) = with_content(read)(value)?;
     match tls::roots(&pem) {
         Ok(_) => Some(TrustAnchors { file, pem }),
         Err(problem) => value.problem(format!(
-            "{} {problem}; write a file with the certificates of those who sign clients', in PEM",
+            "{} {problem}; write a file with the certificates of those who sign {whose}, in PEM",
             value.shown()
         )),
     }

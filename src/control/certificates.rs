@@ -9,19 +9,16 @@ use std::{
 
 use super::Control;
 use crate::{
-    api::certificate::{CertificateList, CertificateView},
+    api::certificate::{CertificateList, CertificateSource, CertificateView},
     config,
     model::{
         Actor, Moment, Refusal, Settings, Severity,
-        tls::{Certificate, ListenerTls},
+        tls::{Certificate, CertificateFacts, ListenerTls},
         units::ListenerName,
     },
 };
 
 const DAY: u64 = 24 * 3600 * 1000;
-/// From so many days before its end on, a certificate is worth a warning, and an alarm.
-const SOON: u64 = 30 * DAY;
-const VERY_SOON: u64 = 7 * DAY;
 
 /// What was told of certificates that end, so that each is told once.
 #[derive(Debug, Default)]
@@ -29,15 +26,20 @@ pub struct Told(BTreeMap<(ListenerName, PathBuf), (Moment, Severity)>);
 
 impl Told {
     /// What has to be told now, and was not.
-    fn look(&mut self, settings: &Settings, now: Moment) -> Vec<(Severity, String)> {
+    fn look<'c>(
+        &mut self,
+        certificates: impl Iterator<Item = Shown<'c>>,
+        now: Moment,
+    ) -> Vec<(Severity, String)> {
         let mut news = Vec::new();
         let mut told = BTreeMap::new();
-        for (listener, certificate) in certificates(settings) {
+        for shown in certificates {
+            let Shown { listener, certificate, .. } = shown;
             let end = certificate.facts.not_after;
-            let Some(severity) = urgency(end, now) else { continue };
+            let Some(severity) = shown.urgency(now) else { continue };
             let key = (listener.clone(), certificate.cert.clone());
             if self.0.get(&key) != Some(&(end, severity)) {
-                news.push((severity, warning(listener, certificate, now)));
+                news.push((severity, shown.warning(now)));
             }
             told.insert(key, (end, severity));
         }
@@ -46,25 +48,45 @@ impl Told {
     }
 }
 
-fn urgency(end: Moment, now: Moment) -> Option<Severity> {
-    match end.0.saturating_sub(now.0) {
-        left if left < VERY_SOON => Some(Severity::Critical),
-        left if left < SOON => Some(Severity::Warning),
-        _ => None,
-    }
+/// A certificate that a listener shows.
+#[derive(Clone, Copy, Debug)]
+struct Shown<'c> {
+    listener: &'c ListenerName,
+    certificate: &'c Certificate,
+    source: CertificateSource,
 }
 
-fn warning(listener: &ListenerName, certificate: &Certificate, now: Moment) -> String {
-    let (names, end) = (certificate.facts.names.join(", "), certificate.facts.not_after);
-    let when = match end.0.checked_sub(now.0) {
-        None => "has expired".to_owned(),
-        Some(left) => format!("expires in {} days", left / DAY),
-    };
-    let file = certificate.cert.display();
-    format!(
-        "the certificate for {names} on listener {listener} {when} ({file}); put a new one there, \
-         lbd loads it by itself"
-    )
+impl<'c> Shown<'c> {
+    fn of(source: CertificateSource) -> impl Fn((&'c ListenerName, &'c Certificate)) -> Shown<'c> {
+        move |(listener, certificate)| Shown { listener, certificate, source }
+    }
+
+    fn urgency(self, now: Moment) -> Option<Severity> {
+        let CertificateFacts { not_before, not_after, .. } = self.certificate.facts;
+        let (soon, very_soon) = self.source.thresholds(not_after.since(not_before).0, DAY);
+        match not_after.since(now).0 {
+            left if left < very_soon || now >= not_after => Some(Severity::Critical),
+            left if left < soon => Some(Severity::Warning),
+            _ => None,
+        }
+    }
+
+    fn warning(self, now: Moment) -> String {
+        let Self { listener, certificate, source } = self;
+        let (names, end) = (certificate.facts.names.join(", "), certificate.facts.not_after);
+        let when = match end.0.checked_sub(now.0) {
+            None => "has expired".to_owned(),
+            Some(left) => format!("expires in {} days", left / DAY),
+        };
+        let file = certificate.cert.display();
+        let remedy = match source {
+            CertificateSource::File => "put a new one there, lbd loads it by itself",
+            CertificateSource::Acme => {
+                "lbd could not renew it so far; the events before this one tell why"
+            }
+        };
+        format!("the certificate for {names} on listener {listener} {when} ({file}); {remedy}")
+    }
 }
 
 fn certificates(settings: &Settings) -> impl Iterator<Item = (&ListenerName, &Certificate)> {
@@ -119,24 +141,34 @@ pub fn reread(settings: &Settings, config: &Path) -> Result<Settings, Refusal> {
 impl Control {
     /// Tells of certificates that end soon.
     pub fn look_at_certificates(&mut self, now: Moment) {
-        for (severity, summary) in self.told_of_certificates.look(&self.model.settings, now) {
+        let settings = &self.model.settings;
+        let files = certificates(settings).map(Shown::of(CertificateSource::File));
+        let acme = self.acme.issued(settings).map(Shown::of(CertificateSource::Acme));
+        for (severity, summary) in self.told_of_certificates.look(files.chain(acme), now) {
             self.note("certificate", severity, Actor::lbd(), summary);
         }
     }
 
     /// The certificates in force.
     pub fn certificates(&self, now: Moment) -> CertificateList {
-        let view = |(listener, one): (&ListenerName, &Certificate)| CertificateView {
-            listener: listener.clone(),
-            names: one.facts.names.clone(),
-            not_before: one.facts.not_before,
-            not_after: one.facts.not_after,
-            days_left: one.facts.not_after.0.saturating_sub(now.0) / DAY,
-            expired: one.facts.not_after < now,
-            cert: one.cert.display().to_string(),
-            key: one.key.display().to_string(),
+        let settings = &self.model.settings;
+        let view = |source| {
+            move |(listener, one): (&ListenerName, &Certificate)| CertificateView {
+                source,
+                issuer: one.facts.issuer.clone(),
+                listener: listener.clone(),
+                names: one.facts.names.clone(),
+                not_before: one.facts.not_before,
+                not_after: one.facts.not_after,
+                days_left: one.facts.not_after.0.saturating_sub(now.0) / DAY,
+                expired: one.facts.not_after < now,
+                cert: one.cert.display().to_string(),
+                key: one.key.display().to_string(),
+            }
         };
-        CertificateList { certificates: certificates(&self.model.settings).map(view).collect() }
+        let acme = self.acme.issued(settings).map(view(CertificateSource::Acme));
+        let files = certificates(settings).map(view(CertificateSource::File));
+        CertificateList { certificates: acme.chain(files).collect() }
     }
 }
 
@@ -158,10 +190,14 @@ mod tests {
         settings
     }
 
+    fn files(settings: &Settings) -> impl Iterator<Item = Shown<'_>> {
+        certificates(settings).map(Shown::of(CertificateSource::File))
+    }
+
     #[test]
     fn each_step_towards_the_end_is_told_once() {
         let (settings, mut told) = (settings(100 * DAY), Told::default());
-        let mut at = |day: u64| told.look(&settings, Moment(day * DAY)).into_iter().next();
+        let mut at = |day: u64| told.look(files(&settings), Moment(day * DAY)).into_iter().next();
         assert_eq!(at(69), None);
         let (severity, text) = at(71).unwrap();
         assert_eq!(severity, Severity::Warning);
@@ -170,6 +206,24 @@ mod tests {
         assert_eq!(at(94).unwrap().0, Severity::Critical);
         assert_eq!(at(95), None);
         assert_eq!(at(101), None);
+    }
+
+    #[test]
+    fn what_lbd_renews_by_itself_is_told_of_when_that_is_late() {
+        let mut settings = settings(100 * DAY);
+        let listener = settings.listener.values_mut().next().unwrap();
+        let facts = &mut Arc::make_mut(listener).tls.as_mut().unwrap().certificates[0].facts;
+        facts.not_before = Moment(10 * DAY);
+        let at = |day: u64| {
+            let shown = certificates(&settings).map(Shown::of(CertificateSource::Acme));
+            Told::default().look(shown, Moment(day * DAY)).into_iter().next()
+        };
+        // It is renewed from day 70 on.
+        assert_eq!((at(70), at(84)), (None, None));
+        let (severity, text) = at(86).unwrap();
+        assert_eq!(severity, Severity::Warning);
+        assert!(text.contains("could not renew it"), "{text}");
+        assert_eq!(at(94).unwrap().0, Severity::Critical);
     }
 
     #[test]

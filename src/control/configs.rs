@@ -93,7 +93,7 @@ async fn adopt(
     commit::change(control, ask).await
 }
 
-/// Loads the certificates' files again, and nothing else.
+/// Loads the certificates' files again, and orders at once what could not be had by ACME; nothing else.
 ///
 /// # Errors
 ///
@@ -114,7 +114,12 @@ pub async fn reload_certificates(control: &Shared, terms: Terms) -> Result<Chang
     let read = read.map_err(|_| Refusal::BadConfig(SILENT.into()))?;
     let settings = read.map_err(|error| Refusal::BadConfig(error.to_string()))??;
     refuse_expired(&old, &settings, clock::now())?;
-    adopt(control, settings, terms, Runtime::Kept, deadline).await
+    let is_real = terms.rehearse == Rehearse::No;
+    let changed = adopt(control, settings, terms, Runtime::Kept, deadline).await?;
+    if is_real {
+        control.borrow_mut().hurry_certificates();
+    }
+    Ok(changed)
 }
 
 impl Control {

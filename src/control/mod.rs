@@ -8,6 +8,7 @@
 //! the config file's watcher and the timer.
 
 pub mod access;
+mod acme;
 mod certificates;
 pub mod clock;
 pub mod commands;
@@ -90,6 +91,7 @@ pub struct Control {
     /// What the listeners' handshakes are made with.
     handshakes: Holders,
     told_of_certificates: certificates::Told,
+    acme: acme::Desk,
     /// Rollbacks since the process started, by service and cause.
     rollbacks: BTreeMap<(ServiceName, String), u64>,
     place: Place,
@@ -180,6 +182,7 @@ impl Control {
             named_files,
             handshakes,
             told_of_certificates: certificates::Told::default(),
+            acme: acme::Desk::default(),
             rollbacks: BTreeMap::new(),
             place,
             looks: BTreeMap::new(),
@@ -190,6 +193,7 @@ impl Control {
             reloads: Reloads::default(),
             stopping: false,
         };
+        control.take_kept_certificates();
         control.resume_record();
         if changed {
             // Serving comes first: where this cannot be written, it is tried again every second.
@@ -322,10 +326,7 @@ impl Control {
         looks.retain(|key, _| model.endpoint(key).is_some());
         self.update_record(clock::now());
         self.notifiers.update(&self.model.settings.notify);
-        for problem in self.handshakes.update(&self.model.settings.listener) {
-            // The config check has read the same certificates.
-            tracing::error!("{problem}");
-        }
+        self.update_handshakes();
         self.changes.send_modify(|n| *n += 1);
     }
 

@@ -29,6 +29,8 @@ pub struct Publisher {
     published: Arc<Published>,
     sinks: HashMap<AccessLog, Arc<Sink>>,
     barriers: BTreeMap<ServiceName, Arc<Barrier>>,
+    /// What proves names to an ACME server, by token.
+    pub proofs: BTreeMap<String, String>,
 }
 
 impl Publisher {
@@ -36,14 +38,17 @@ impl Publisher {
     pub fn new(model: &Model, tallies: &mut Tallies, logs: Writer) -> Self {
         let (mut sinks, mut barriers) = (HashMap::new(), BTreeMap::new());
         let view = view(model, tallies, &logs, &mut sinks, &mut barriers);
-        Self { logs, published: Arc::new(Published::new(view)), sinks, barriers }
+        let (published, proofs) = (Arc::new(Published::new(view)), BTreeMap::new());
+        Self { logs, published, sinks, barriers, proofs }
     }
 
     /// Publishes what `model` says now. Requests that wait for a service which is no longer paused go
     /// on, and see it.
     pub fn publish(&mut self, model: &Model, tallies: &mut Tallies) {
-        let Self { logs, published, sinks, barriers } = self;
-        published.store(view(model, tallies, logs, sinks, barriers));
+        let Self { logs, published, sinks, barriers, proofs } = self;
+        let mut view = view(model, tallies, logs, sinks, barriers);
+        view.proofs = Some(&*proofs).filter(|proofs| !proofs.is_empty()).cloned().map(Arc::new);
+        published.store(view);
         let is_paused = |name: &ServiceName| {
             model.state.services.get(name).is_some_and(|service| service.pause.is_some())
         };
@@ -102,6 +107,7 @@ fn view(
         listeners: model.settings.listener.clone(),
         runtime: model.settings.runtime.clone(),
         retry_after: defaults.retry_after,
+        proofs: None,
         snapshot,
     }
 }

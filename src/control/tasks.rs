@@ -7,7 +7,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{Shared, clock, configs, preflight, probe, resolve};
+use super::{Shared, acme, clock, configs, preflight, probe, resolve};
 use crate::model::rollout::Phase;
 
 /// How long failures are gathered before they are looked at: a storm must not keep control busy.
@@ -24,6 +24,7 @@ pub fn start(control: &Shared) {
     spawn_local(check_candidates(control.clone()));
     spawn_local(resolve::keep_resolving(control.clone()));
     spawn_local(configs::watch(control.clone()));
+    spawn_local(acme::keep_certificates(control.clone()));
 }
 
 /// Lets time act whenever the model says that it will.

@@ -49,7 +49,7 @@ pub async fn admit(
         }
     };
     let socket = match entrance.tls.current() {
-        Some(config) => Socket::secure(tcp, config, limit).await?,
+        Some(handshake) => Socket::secure(tcp, &handshake, limit).await?,
         None => Socket::Plain(tcp),
     };
     let ends = Ends { client: peer, ..ends };

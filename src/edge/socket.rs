@@ -10,13 +10,15 @@ use std::{
     time::Duration,
 };
 
-use rustls::ServerConfig;
+use rustls::{ServerConfig, ServerConnection, server::Acceptor};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, server::TlsStream};
+
+use crate::tls::{ACME_TLS, Handshake};
 
 /// What rustls keeps unsent at most before it takes no more.
 const UNSENT_MAX: usize = 32 * 1024;
@@ -34,15 +36,19 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// If the two cannot agree, or it takes too long.
+    /// If the two cannot agree, or it takes too long, or that was all the peer came for.
     pub async fn secure(
         tcp: TcpStream,
-        config: Arc<ServerConfig>,
+        handshake: &Handshake,
         limit: Duration,
     ) -> io::Result<Self> {
-        let accept = TlsAcceptor::from(config)
-            .accept_with(tcp, |connection| connection.set_buffer_limit(Some(UNSENT_MAX)));
-        let stream = timeout(limit, accept).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let shaking = async {
+            match &handshake.proving {
+                None => accepted(tcp, handshake.config.clone()).await,
+                Some(proving) => accepted_or_proved(tcp, handshake, proving.clone()).await,
+            }
+        };
+        let stream = timeout(limit, shaking).await.map_err(|_| io::ErrorKind::TimedOut)??;
         Ok(Self::Tls(Box::new(stream)))
     }
 
@@ -96,6 +102,33 @@ impl Socket {
             Self::Tls(stream) => stream.get_ref().0.as_raw_fd(),
         }
     }
+}
+
+async fn accepted(tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result<TlsStream<TcpStream>> {
+    let limit = |connection: &mut ServerConnection| {
+        connection.set_buffer_limit(Some(UNSENT_MAX));
+    };
+    TlsAcceptor::from(config).accept_with(tcp, limit).await
+}
+
+/// The same while names are being proved: who offers nothing but that protocol gets the proof, which
+/// ends the connection (RFC 8737, section 3).
+async fn accepted_or_proved(
+    tcp: TcpStream,
+    handshake: &Handshake,
+    proving: Arc<ServerConfig>,
+) -> io::Result<TlsStream<TcpStream>> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+    let offered = start.client_hello().alpn().map(|names| names.collect::<Vec<_>>());
+    if offered.as_deref() != Some(&[ACME_TLS]) {
+        let limit = |connection: &mut ServerConnection| {
+            connection.set_buffer_limit(Some(UNSENT_MAX));
+        };
+        return start.into_stream_with(handshake.config.clone(), limit).await;
+    }
+    let mut stream = start.into_stream(proving).await?;
+    stream.shutdown().await?;
+    Err(io::Error::other("it came for the proof of a name"))
 }
 
 /// Writes to a socket without waiting for it.

@@ -10,6 +10,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod acme;
 pub mod address;
 pub mod announcement;
 pub mod blame;

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 use super::{
+    acme::Acme,
     address::Address,
     guard::Terms,
     health::Thresholds,
@@ -40,6 +41,8 @@ pub struct Settings {
     /// `[[notify]]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<Receiver>,
+    /// `[acme]`.
+    pub acme: Acme,
     /// `[listener.NAME]`, at least one.
     pub listener: BTreeMap<ListenerName, Arc<Listener>>,
     /// `[service.NAME]`, at least one.

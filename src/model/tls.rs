@@ -9,14 +9,26 @@ use super::{settings::Secret, units::Moment};
 /// TLS of a listener.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ListenerTls {
-    /// The certificates, at least one. The name that the client asks for picks; the first is for who
-    /// asks for none or for another.
+    /// The certificates, at least one unless `acme` names some. The name that the client asks for
+    /// picks; the first is for who asks for none or for another.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<Certificate>,
+    /// Names that lbd gets a certificate for by itself, all in one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub acme: Vec<String>,
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,
     /// Clients must show a certificate that one of these signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ca: Option<TrustAnchors>,
+}
+
+impl ListenerTls {
+    /// The names in `acme` that no certificate from a file covers.
+    pub fn uncovered(&self) -> Vec<String> {
+        let covered = |name: &str| self.certificates.iter().any(|one| one.facts.covers(name));
+        self.acme.iter().filter(|name| !covered(name)).cloned().collect()
+    }
 }
 
 /// A certificate with its chain and its key.
@@ -46,6 +58,19 @@ pub struct CertificateFacts {
     pub not_before: Moment,
     /// Until when.
     pub not_after: Moment,
+    /// Who signed it.
+    pub issuer: String,
+}
+
+impl CertificateFacts {
+    /// Whether it is for a name, which is in lower case.
+    pub fn covers(&self, name: &str) -> bool {
+        let parent = name.split_once('.').map(|(_, parent)| parent);
+        let is_for = |own: &String| {
+            own == name || own.strip_prefix("*.").is_some_and(|own| Some(own) == parent)
+        };
+        self.names.iter().any(is_for)
+    }
 }
 
 /// Certificates of those who sign others, read from a file.

@@ -33,7 +33,7 @@ use super::{
     headers, outcome,
     patience::{await_body, wait},
     peers::Peers,
-    record, secure,
+    proof, record, secure,
     tunnel::{Opened, Tunnels},
     upstream::{give_leave, is_old, name_host, to_origin_form, without_chunks},
 };
@@ -115,13 +115,17 @@ impl ProxyHttp for Full {
         let address = client_address(request, &client);
         exchange.id = headers::request_id(&request.headers, fastrand::u128(..));
         exchange.address = Some(address);
+        let view = self.reader.current();
+        if proof::give(session, exchange, &client, &view).await? {
+            return Ok(true);
+        }
         if secure::send_to_tls(session, exchange, &client).await? {
             return Ok(true);
         }
         let request = session.req_header();
         let headers = Map(&request.headers);
         let facts = facts(request, &headers, address);
-        let (mut view, mut outcome) = self.decide(&facts);
+        let (mut view, mut outcome) = self.decide(view, &facts);
         let service = outcome.service().and_then(|at| view.snapshot.services.get(at));
         let denied = match service {
             Some(service) => self.gate.denial(service, &facts, announced(request)).await,
@@ -137,7 +141,7 @@ impl ProxyHttp for Full {
                 break;
             }
             // Weights may have changed meanwhile: that is what pauses are for.
-            (view, outcome) = self.decide(&facts);
+            (view, outcome) = self.decide(self.reader.current(), &facts);
         }
         exchange.view = Some(view);
         if let Some(denial) = denied {
@@ -467,8 +471,11 @@ impl ProxyHttp for Full {
 }
 
 impl Full {
-    fn decide(&self, facts: &Facts<'_, Map<'_>>) -> (Arc<LocalView>, Outcome) {
-        let view = self.reader.current();
+    fn decide(
+        &self,
+        view: Arc<LocalView>,
+        facts: &Facts<'_, Map<'_>>,
+    ) -> (Arc<LocalView>, Outcome) {
         let outcome = decide(&view.snapshot, facts, Draw(fastrand::u64(..)));
         (view, outcome)
     }

@@ -24,6 +24,7 @@ mod judging;
 mod outcome;
 mod patience;
 pub mod peers;
+mod proof;
 mod record;
 mod secure;
 mod shield;

@@ -80,12 +80,16 @@ fn facts(leaf: &CertificateDer<'_>) -> Result<CertificateFacts, String> {
         let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
         names.extend(common.map(str::to_ascii_lowercase));
     }
+    let issuer = certificate.issuer();
+    let mut signer = issuer.iter_common_name().chain(issuer.iter_organization());
+    let signer = signer.find_map(|name| name.as_str().ok()).unwrap_or_default().to_owned();
     let moment = |seconds: i64| Moment(seconds.max(0).unsigned_abs().saturating_mul(1000));
     let validity = certificate.validity();
     Ok(CertificateFacts {
         names,
         not_before: moment(validity.not_before.timestamp()),
         not_after: moment(validity.not_after.timestamp()),
+        issuer: signer,
     })
 }
 

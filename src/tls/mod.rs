@@ -5,16 +5,20 @@
 //! touching a connection. Towards endpoints: [`client`] makes what control's probes and checks use; traffic's
 //! own is made of the same files.
 
+mod automatic;
 mod certificate;
 mod endpoint;
 mod holder;
 mod names;
+mod own;
 mod pem;
 mod server;
 
+pub use automatic::{Automatic, Proofs};
 pub use certificate::{Problem, certificate};
 pub use endpoint::{client, is_host_name};
-pub use holder::{Holder, Holders};
+pub use holder::{Handshake, Holder, Holders};
+pub use own::{ACME_TLS, request};
 pub use pem::{Fault, belong_together, certificates, private_key, roots};
 pub use server::{Tickets, server};
 

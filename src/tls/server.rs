@@ -9,8 +9,8 @@ use rustls::{
     version,
 };
 
-use super::{certificate, names::Names, roots};
-use crate::model::tls::{ListenerTls, TlsVersion};
+use super::{certificate, names::Names, own::stand_in, roots};
+use crate::model::tls::{Certificate, ListenerTls, TlsVersion};
 
 /// What session tickets are sealed with. Tickets of clients that showed a certificate must not be
 /// taken after those who may sign it have changed.
@@ -37,21 +37,28 @@ impl Tickets {
     }
 }
 
-/// What handshakes are made with, and the tickets for the next call.
+/// What handshakes are made with, and the tickets for the next call. A certificate that was `issued`
+/// to lbd comes before those from files; names that it is to have one for, and that no file covers,
+/// have one that lbd signs itself until then.
 ///
 /// # Errors
 ///
 /// What is wrong with the certificates, which the config check has ruled out.
 pub fn server(
     tls: &ListenerTls,
+    issued: Option<&Certificate>,
     http2: bool,
     tickets: Option<&Tickets>,
 ) -> Result<(ServerConfig, Tickets), String> {
     let mut names = Names::default();
-    for entry in &tls.certificates {
+    for entry in issued.into_iter().chain(&tls.certificates) {
         let read = certificate(&entry.cert_pem, &entry.key_pem.0);
         let (certified, facts) = read.map_err(|problem| format!("{problem:?}"))?;
         names.add(&facts.names, certified);
+    }
+    let uncovered = tls.uncovered();
+    if issued.is_none() && !uncovered.is_empty() {
+        names.add(&uncovered, stand_in(&uncovered)?);
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     let tickets = Tickets::of(tls, tickets).map_err(|error| error.to_string())?;

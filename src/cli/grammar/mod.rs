@@ -277,7 +277,8 @@ pub enum Cert {
     /// List them, with their names and how many days are left
     #[command(after_help = "Examples:\n  lbctl cert list\n  lbctl cert list --json")]
     List,
-    /// Load their files again, all or nothing; open connections keep what they have
+    /// Load their files again, all or nothing, and order at once what could not be had by ACME; open
+    /// connections keep what they have
     #[command(after_help = "Examples:\n  lbctl cert reload\n  lbctl cert reload --dry-run")]
     Reload,
 }
