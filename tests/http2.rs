@@ -191,6 +191,50 @@ async fn a_body_that_does_not_come_ends_its_request_only() {
     drop(body);
 }
 
+/// Method: uploads that stop in the middle; the endpoint is asked by others before and after.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_is_not_the_endpoints_fault() {
+    let blue = Origin::answering("blue");
+    let lab = Lab::new()
+        .listener("timeouts = { body = \"200ms\" }")
+        .config("[service.app.timeouts]\nfirst_byte = \"300ms\"\nidle = \"100ms\"\n")
+        .config("[service.app.health]\npassive = { failures = 2, for = \"1m\" }\n")
+        .pool("blue", &blue)
+        .start();
+    let mut client = Http2::plain(lab.address()).await;
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let request = Request::post("http://a/echo").body(()).unwrap();
+        let (late, mut body) = client.begin(request, true).await;
+        send(&mut body, b"a beginning").await;
+        open.push((late, body));
+    }
+    let late = "lbd_requests_total{service=\"app\",pool=\"blue\",code=\"408\"}";
+    tokio::task::block_in_place(|| lab.until_metric(late, 4.0));
+    let standing = lab.status().standing("blue", &blue.to_string());
+    assert_eq!(standing, "up");
+    assert_eq!(client.get("http://a/").await.body, b"blue");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_hangs_is_given_up_after_its_own_time() {
+    let blue = Origin::answering("blue");
+    let lab = Lab::new()
+        .config("[service.app.timeouts]\nfirst_byte = \"300ms\"\n")
+        .pool("blue", &blue)
+        .start();
+    let mut client = Http2::plain(lab.address()).await;
+    blue.hold();
+    let request = Request::get("http://a/").body(()).unwrap();
+    let (answer, _) = client.begin(request, false).await;
+    // Though `idle` is a minute.
+    assert!(whole(answer).await.is_err());
+    let failures = "lbd_request_failures_total{service=\"app\",pool=\"blue\",blame=\"timeout\"}";
+    tokio::task::block_in_place(|| lab.until_metric(failures, 1.0));
+    blue.release();
+    assert_eq!(client.get("http://a/").await.status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_that_are_too_large_are_refused() {
     let blue = Origin::answering("blue");

@@ -29,7 +29,7 @@ pub async fn serve(
     let mut io = Box::new(io);
     if io.is_http2() {
         io.pass_everything();
-        return http2::serve(io, full, stop, refused).await;
+        return http2::serve(io, full, stop).await;
     }
     let mut grace = FIRST_REQUEST;
     loop {
@@ -41,7 +41,7 @@ pub async fn serve(
         }
         match io.next_request().await {
             Ok(Next::Request) => {}
-            Ok(Next::Http2) => return http2::serve(io, full, stop, refused).await,
+            Ok(Next::Http2) => return http2::serve(io, full, stop).await,
             Err(NoRequest::Gone) => return,
             Err(NoRequest::Refused(fault)) => {
                 refused(fault.status);

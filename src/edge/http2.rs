@@ -8,7 +8,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -28,13 +28,16 @@ use pingora_core::{
 use pingora_proxy::HttpProxy;
 use tokio::{
     sync::Notify,
-    time::{sleep, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::io::EdgeIo;
 use crate::{
     model::listener::Listener,
-    proxy::{client::Client, full::Full},
+    proxy::{
+        client::{Client, Late},
+        full::Full,
+    },
 };
 
 /// Requests of one connection that may run at once.
@@ -44,24 +47,23 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How much of a response is kept for a client that does not take it, for a stream.
 const UNSENT: usize = 128 * 1024;
+/// How often a stream's deadlines are looked at, at least.
+const LOOK: Duration = Duration::from_millis(500);
 /// Malformed requests after which the connection is closed.
 const MALFORMED: u32 = 32;
-/// Requests that the client began and gave up, after which it is closed if they were the most.
+/// Requests that the client began and gave up unanswered within [`STORM`], after which it is closed if
+/// they were the most.
 const GIVEN_UP: u32 = 100;
+const STORM: Duration = Duration::from_secs(10);
 
-/// Serves a connection to its end. `counted` is told the status of a request whose body did not come.
-pub async fn serve(
-    io: Box<EdgeIo>,
-    full: &Arc<HttpProxy<Full>>,
-    mut stop: ShutdownWatch,
-    counted: Arc<dyn Fn(u16) + Send + Sync>,
-) {
+/// Serves a connection to its end.
+pub async fn serve(io: Box<EdgeIo>, full: &Arc<HttpProxy<Full>>, mut stop: ShutdownWatch) {
     let connection = io.client().clone();
     let limits = connection.listener.timeouts;
     let options = options(&connection.listener);
     let shaking = timeout(limits.header.duration(), handshake(io, Some(options)));
     let Ok(Ok(mut h2)) = shaking.await else { return };
-    let (digest, streams) = (Arc::new(Digest::default()), Arc::new(Streams::default()));
+    let (digest, streams) = (Arc::new(Digest::default()), Arc::new(Streams::new()));
     let (mut is_leaving, mut malformed) = (false, 0);
     loop {
         let accepted = tokio::select! {
@@ -72,7 +74,11 @@ pub async fn serve(
                 continue;
             }
             accepted = HttpSession::from_h2_conn(&mut h2, digest.clone()) => accepted,
-            () = streams.idle(limits.keepalive.duration()), if !is_leaving => {
+            () = streams.idle(if is_leaving { limits.header } else { limits.keepalive }.duration()) => {
+                if is_leaving {
+                    // It was told, and says nothing to it.
+                    return;
+                }
                 leave(&mut h2, &mut is_leaving);
                 continue;
             }
@@ -81,9 +87,9 @@ pub async fn serve(
             Ok(Some(H2Accept::Session(session))) => {
                 let client = Arc::new(connection.stream());
                 let place = Place::take(&streams);
-                let (full, stop, counted) = (full.clone(), stop.clone(), counted.clone());
+                let (full, stop) = (full.clone(), stop.clone());
                 tokio::spawn(async move {
-                    exchange(session, client.clone(), &full, &stop, &*counted).await;
+                    exchange(session, client.clone(), &full, &stop).await;
                     place.leave(client.has_left());
                 });
             }
@@ -122,39 +128,70 @@ async fn exchange(
     client: Arc<Client>,
     full: &Arc<HttpProxy<Full>>,
     stop: &ShutdownWatch,
-    counted: &(dyn Fn(u16) + Send + Sync),
 ) {
     let serving = full.process_new_http(ServerSession::new_http2(session), stop);
     tokio::select! {
         biased;
         _ = Client::of_request(client.clone(), serving) => {}
-        // Dropped, the stream is reset.
-        () = body_is_late(&client) => counted(408),
+        // Dropped, the stream is reset, and its exchange counts what it was.
+        () = is_late(&client) => {}
     }
 }
 
-/// Waits until the client has not sent anything of its body for too long.
-async fn body_is_late(client: &Client) {
+/// Waits until the client or the endpoint has said nothing for too long. pingora's own limit for the
+/// endpoint comes first where it can, and is answered with 504.
+async fn is_late(client: &Client) {
+    const GRACE: Duration = Duration::from_millis(250);
     loop {
-        match client.body_deadline() {
-            Some(deadline) if deadline <= std::time::Instant::now() => return,
-            Some(deadline) => sleep_until(deadline.into()).await,
-            // Whether it owes a body is known as soon as its request is looked at.
-            None => sleep(client.listener.timeouts.body.duration()).await,
+        let now = Instant::now();
+        let body = client.body_deadline().map(Instant::from_std);
+        let answer = client.deadline().map(|deadline| Instant::from_std(deadline) + GRACE);
+        if body.is_some_and(|deadline| deadline <= now) {
+            return client.give_up(Late::Body);
         }
+        if answer.is_some_and(|deadline| deadline <= now) {
+            return client.give_up(Late::Answer);
+        }
+        // Deadlines move while requests go on; none is much shorter than this.
+        let next = body.into_iter().chain(answer).min();
+        sleep_until(next.unwrap_or(now + LOOK).min(now + LOOK)).await;
     }
 }
 
 /// The requests of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Streams {
     running: AtomicU32,
     ended: AtomicU32,
     given_up: AtomicU32,
+    /// When `ended` and `given_up` began to be counted, in milliseconds since `begun`.
+    counted_since: AtomicU64,
+    begun: Instant,
     changed: Notify,
 }
 
 impl Streams {
+    fn new() -> Self {
+        Self {
+            running: AtomicU32::new(0),
+            ended: AtomicU32::new(0),
+            given_up: AtomicU32::new(0),
+            counted_since: AtomicU64::new(0),
+            begun: Instant::now(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// What was long ago is forgotten.
+    fn forget(&self) {
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if u128::from(now - self.counted_since.load(Relaxed)) >= STORM.as_millis() {
+            self.counted_since.store(now, Relaxed);
+            self.ended.store(0, Relaxed);
+            self.given_up.store(0, Relaxed);
+        }
+    }
+
     /// Waits until nothing has run for so long.
     async fn idle(&self, limit: Duration) {
         loop {
@@ -186,6 +223,7 @@ impl Place {
     }
 
     fn leave(self, given_up: bool) {
+        self.0.forget();
         self.0.given_up.fetch_add(u32::from(given_up), Relaxed);
     }
 }

@@ -1,6 +1,6 @@
 //! The next attempt: which endpoint is asked, and over what kind of connection.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use pingora_core::{Error, ErrorType, Result, upstreams::peer::HttpPeer};
 use pingora_proxy::Session;
@@ -14,6 +14,9 @@ use super::{
     tunnel::{self, Tunnel},
 };
 use crate::model::{Draw, link::Protocol};
+
+/// No upload takes longer.
+const WHOLE_UPLOAD: Duration = Duration::from_secs(24 * 3600);
 
 impl Full {
     /// Begins the next attempt.
@@ -68,10 +71,16 @@ impl Full {
         let ends = exchange.client.as_ref().map(|client| client.ends());
         let announcement = link.proxy_protocol.map(|form| form.announce(ends));
         let mut peer = self.peers.peer(endpoint, link, &timeouts, need, announcement.as_deref())?;
-        if session.is_http2() {
-            // Its transport is all streams', and keeps no deadline for one.
+        if !session.is_body_done() {
+            // The endpoint need not answer before it has the whole request: pingora would count the
+            // time that the client takes. The client's deadline begins when the request is whole.
+            peer.options.read_timeout = Some(WHOLE_UPLOAD);
+        } else if session.is_http2() {
+            // pingora's own limit is answered with 504; the stream's only ends it.
             let patience = timeouts.first_byte.max(timeouts.idle);
             peer.options.read_timeout = Some(patience.duration());
+        }
+        if session.is_http2() {
             await_body(session.is_body_done(), exchange);
         }
         let tunnel = if is_upgrade { Tunnel::new(exchange) } else { None };

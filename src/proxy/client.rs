@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -14,6 +14,15 @@ use crate::model::{Millis, announcement::Ends, listener::Listener};
 tokio::task_local! {
     /// Who sent the request that the task serves, where pingora has no place for it.
     static CURRENT: Arc<Client>;
+}
+
+/// What did not come in time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Late {
+    /// The request's body, from the client.
+    Body = 1,
+    /// The answer, from the endpoint.
+    Answer = 2,
 }
 
 /// A client connection, or a stream of one. Shared by its transport and the requests on it, all on one
@@ -41,6 +50,8 @@ pub struct Client {
     /// When more of the request's body must have come, in milliseconds since `epoch`; 0: none is owed.
     body: AtomicU64,
     left: AtomicBool,
+    /// A [`Late`]; 0: nothing was.
+    late: AtomicU8,
     switched: AtomicBool,
 }
 
@@ -60,6 +71,7 @@ impl Client {
             expired: AtomicBool::new(false),
             body: AtomicU64::new(0),
             left: AtomicBool::new(false),
+            late: AtomicU8::new(0),
             switched: AtomicBool::new(false),
         }
     }
@@ -90,6 +102,20 @@ impl Client {
         match self.body.load(Relaxed) {
             0 => None,
             at => Some(self.epoch + Millis(at).duration()),
+        }
+    }
+
+    /// The request is ended from outside, since something did not come in time.
+    pub fn give_up(&self, late: Late) {
+        self.late.store(late as u8, Relaxed);
+    }
+
+    /// What did not come in time, if the request was ended from outside.
+    pub fn late(&self) -> Option<Late> {
+        match self.late.load(Relaxed) {
+            0 => None,
+            late if late == Late::Body as u8 => Some(Late::Body),
+            _ => Some(Late::Answer),
         }
     }
 

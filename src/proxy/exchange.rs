@@ -12,13 +12,13 @@ use http::HeaderValue;
 
 use super::{
     choose::{Choice, Field, Tried},
-    client::Client,
+    client::{Client, Late},
     compress::Encoder,
     telling::Telling,
     tunnel::{Opened, Tunnel},
 };
 use crate::{
-    model::{Blame, Placement, link::Link, snapshot},
+    model::{Blame, Placement, guard::Fate, link::Link, snapshot},
     tally::{EndpointCell, PoolTally},
     view::{LocalView, ServiceView, View},
 };
@@ -70,6 +70,10 @@ pub struct Exchange {
     pub tunnel: Option<Arc<Tunnel>>,
     /// The tunnel that it became.
     pub opened: Option<Opened>,
+    /// Whether its body has come to its end.
+    pub is_whole: bool,
+    /// Whether it was counted and logged.
+    pub recorded: bool,
     /// What the guard has been told.
     pub telling: Telling,
     /// The pool, by index, whose failed attempt is replayed on the baseline, and what went wrong.
@@ -114,6 +118,8 @@ impl Exchange {
             blame: None,
             timed_out: false,
             own_answer: true,
+            recorded: false,
+            is_whole: false,
             tunnel: None,
             opened: None,
             telling: Telling::default(),
@@ -209,9 +215,43 @@ impl Attempt {
     }
 }
 
+impl Exchange {
+    /// Counts a request that was ended from outside. Its client saw the stream reset.
+    fn count_late(&mut self, late: Late) {
+        let status = match late {
+            // Its client's own fault: what it still owes, the endpoint may be waiting for.
+            Late::Body | Late::Answer if !self.is_whole => {
+                self.tell(Fate::Left);
+                408
+            }
+            Late::Body | Late::Answer => {
+                self.blame = Some(Blame::Timeout);
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.judge(true);
+                }
+                self.tell(Fate::Failed);
+                504
+            }
+        };
+        if let Some(tally) = self.tally() {
+            let cell = tally.cell(self.worker);
+            cell.code(status);
+            cell.finished.add(1);
+            if let Some(blame) = self.blame {
+                cell.blame(blame);
+            }
+        }
+    }
+}
+
 impl Drop for Exchange {
-    /// However it ends, it waits no more.
+    /// However it ends, it waits no more. One that was ended from outside counts itself.
     fn drop(&mut self) {
+        if !self.recorded
+            && let Some(late) = self.client.as_ref().and_then(|client| client.late())
+        {
+            self.count_late(late);
+        }
         self.tell_over();
     }
 }

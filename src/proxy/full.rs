@@ -43,6 +43,9 @@ use crate::{
     view::{LocalView, Reader},
 };
 
+/// pingora's limit for writing on HTTP/2 is for a whole piece, and the streams of a connection take
+/// turns: so many times as long as a client may take for any progress.
+const STREAMS_AT_ONCE: u32 = 8;
 /// Ends an attempt whose request the baseline gets next.
 const SHIELDED: ErrorType = ErrorType::Custom("Shielded");
 /// About what a waiting request takes in memory besides its path, in bytes.
@@ -101,7 +104,7 @@ impl ProxyHttp for Full {
         session.set_read_timeout(Some(timeouts.body.duration()));
         // pingora's own limit is for a whole batch of pieces; the transport's is for progress. It does
         // not see a stream of HTTP/2 whose window is shut.
-        let patience = session.is_http2().then(|| timeouts.write.duration());
+        let patience = session.is_http2().then(|| timeouts.write.duration() * STREAMS_AT_ONCE);
         session.set_write_timeout(patience);
         session.set_total_drain_timeout(Some(timeouts.body.duration()));
         let ignores_interim = is_old(session);
@@ -199,8 +202,12 @@ impl ProxyHttp for Full {
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
+        exchange.is_whole |= end_of_stream;
         if session.is_http2() {
-            await_body(end_of_stream, exchange);
+            await_body(end_of_stream || exchange.first_byte.is_some(), exchange);
+            if let Some(client) = &exchange.client {
+                client.progress();
+            }
         }
         if end_of_stream && exchange.first_byte.is_none() {
             if let Some(tunnel) = &exchange.tunnel {
@@ -238,6 +245,8 @@ impl ProxyHttp for Full {
             session.set_read_timeout(None);
             wait(exchange, |timeouts| timeouts.tunnel);
         } else {
+            // From now on it is a talk: whoever speaks keeps it going.
+            await_body(true, exchange);
             wait(exchange, |timeouts| timeouts.idle);
         }
         Ok(())
@@ -285,7 +294,9 @@ impl ProxyHttp for Full {
         }
         changes::to_client(session.req_header(), response, exchange)?;
         let policy = exchange.field().map(|field| &field.service.settings.policy);
-        if let Some(compression) = policy.and_then(|policy| policy.compression.as_ref()) {
+        // HTTP/1.0 clients need the length that compressing takes away.
+        let compression = policy.and_then(|policy| policy.compression.as_ref());
+        if let Some(compression) = compression.filter(|_| !is_old(session)) {
             exchange.encoder = compress::begin(session.req_header(), response, compression)?;
         }
         response.set_version(Version::HTTP_11);
@@ -412,6 +423,7 @@ impl ProxyHttp for Full {
             status = 408;
         }
         if status == 499
+            && answered(session).is_none()
             && let Some(client) = &exchange.client
         {
             client.leave();
@@ -450,6 +462,7 @@ impl ProxyHttp for Full {
         }
         exchange.tell_over();
         record::record(session, exchange, &self.logs);
+        exchange.recorded = true;
         exchange.attempt = None;
     }
 
