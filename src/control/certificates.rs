@@ -96,7 +96,8 @@ fn certificates(settings: &Settings) -> impl Iterator<Item = (&ListenerName, &Ce
     })
 }
 
-/// A new certificate that has expired must not take the place of one that is in force.
+/// A new certificate that has expired, or is not valid yet, must not take the place of one that is in
+/// force.
 ///
 /// # Errors
 ///
@@ -106,12 +107,15 @@ pub fn refuse_expired(old: &Settings, new: &Settings, now: Moment) -> Result<(),
         certificates(old).any(|(n, one)| n == name && one.cert_pem == wanted.cert_pem)
     };
     let expired: Vec<String> = certificates(new)
-        .filter(|(name, one)| one.facts.not_after < now && !is_known(name, one))
-        .map(|(name, one)| {
-            format!(
-                "listener.{name}: {} has expired; put one there that is valid",
-                one.cert.display()
-            )
+        .filter(|(name, one)| !is_known(name, one))
+        .filter_map(|(name, one)| {
+            let what = match &one.facts {
+                facts if facts.not_after < now => "has expired",
+                facts if facts.not_before > now => "is not valid yet",
+                _ => return None,
+            };
+            let file = one.cert.display();
+            Some(format!("listener.{name}: {file} {what}; put one there that is valid"))
         })
         .collect();
     if expired.is_empty() { Ok(()) } else { Err(Refusal::BadConfig(expired.join("\n"))) }

@@ -213,7 +213,12 @@ pub async fn watch(control: Shared) {
         if settled && now != tried && now.is_some() {
             tried = now;
             // The refusal is journaled and logged by `reload` itself.
-            let _ = reload(&control, Terms::by(Actor::lbd()), Runtime::Kept).await;
+            let reloaded = reload(&control, Terms::by(Actor::lbd()), Runtime::Kept).await;
+            if reloaded.is_err() {
+                // What is wrong elsewhere must not let a certificate run out that was renewed. If it is
+                // the certificate, that was told just now.
+                let _ = reload_certificates(&control, Terms::by(Actor::lbd())).await;
+            }
         }
     }
 }

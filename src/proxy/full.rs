@@ -119,10 +119,11 @@ impl ProxyHttp for Full {
         exchange.id = headers::request_id(&request.headers, fastrand::u128(..));
         exchange.address = Some(address);
         let view = self.reader.current();
-        if proof::give(session, exchange, &client, &view).await? {
-            return Ok(true);
-        }
-        if secure::send_to_tls(session, exchange, &client).await? {
+        if proof::give(session, exchange, &client, &view).await?
+            || secure::send_to_tls(session, exchange, &client).await?
+        {
+            // So that it is counted.
+            exchange.view = Some(view);
             return Ok(true);
         }
         let request = session.req_header();
