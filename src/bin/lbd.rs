@@ -130,7 +130,7 @@ async fn serve(flags: &Flags, loaded: Loaded) -> anyhow::Result<()> {
         spawn_local(serve_http(http, control.clone()));
     }
     for bound in &listeners {
-        tracing::info!("listener {} on {}", bound.entrance.name, bound.address);
+        tracing::info!("listener {} on {}", bound.entrance.name, bound.entrance.address);
     }
     announce(&[NotifyState::Ready]);
     wait_and_drain(&control, workers, signals, stop).await
@@ -179,7 +179,7 @@ fn take_over(
     let kept: Option<State> = store.load()?;
     let listening = |bound: &Bound| Listening {
         name: bound.entrance.name.clone(),
-        address: bound.address,
+        address: bound.entrance.address,
         tally: bound.entrance.tally.clone(),
     };
     let place = Place {

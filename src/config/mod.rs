@@ -44,6 +44,7 @@ mod tls;
 mod values;
 
 pub use diff::needs_restart;
+pub use places::beside;
 pub use problem::{Problem, Problems};
 pub use tls::reread;
 

@@ -171,7 +171,7 @@ pub(super) fn mail_address(value: &Value<'_>) -> Option<Arc<str>> {
 }
 
 /// `path` seen from the folder of `file`.
-pub(super) fn beside(file: &Path, path: &Path) -> PathBuf {
+pub fn beside(file: &Path, path: &Path) -> PathBuf {
     file.parent().map_or_else(|| path.to_owned(), |folder| folder.join(path))
 }
 

@@ -126,9 +126,8 @@ pub fn refuse_expired(old: &Settings, new: &Settings, now: Moment) -> Result<(),
 /// # Errors
 ///
 /// [`Refusal::BadConfig`] with everything that is wrong.
-pub fn reread(settings: &Settings, config: &Path) -> Result<Settings, Refusal> {
-    let folder = config.parent().unwrap_or(Path::new("/"));
-    let read = |path: &Path| std::fs::read_to_string(folder.join(path));
+pub fn reread(settings: &Settings, file: &Path) -> Result<Settings, Refusal> {
+    let read = |path: &Path| std::fs::read_to_string(config::beside(file, path));
     let (mut new, mut problems) = (settings.clone(), Vec::new());
     for (name, listener) in &mut new.listener {
         let Some(tls) = &listener.tls else { continue };

@@ -238,10 +238,9 @@ impl Content {
     }
 
     /// As it is now, with the files that were named before.
-    fn read(config: &Path, named: Vec<PathBuf>) -> Option<Self> {
-        let folder = config.parent().unwrap_or(Path::new("/"));
-        let content = |file: &PathBuf| fs::read_to_string(folder.join(file)).ok();
+    fn read(text: &Path, named: Vec<PathBuf>) -> Option<Self> {
+        let content = |file: &PathBuf| fs::read_to_string(config::beside(text, file)).ok();
         let files = named.into_iter().map(|file| (file.clone(), content(&file))).collect();
-        Some(Self { text: fs::read_to_string(config).ok()?, files })
+        Some(Self { text: fs::read_to_string(text).ok()?, files })
     }
 }

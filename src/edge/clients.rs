@@ -2,9 +2,11 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
+
+use crate::model::policy::rate::network_of;
 
 /// The connections of a listener's clients, over all workers. Touched when a connection begins and
 /// ends, and only where a limit is set.
@@ -21,7 +23,7 @@ pub struct Counted {
 impl Clients {
     /// Counts a further connection of `address`. `None`: the client has `limit` already.
     pub fn enter(self: &Arc<Self>, address: IpAddr, limit: u32) -> Option<Counted> {
-        let client = client(address);
+        let client = network_of(address);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(client).or_default();
         if *count >= limit {
@@ -41,14 +43,6 @@ impl Drop for Counted {
                 counts.remove(&self.client);
             }
         }
-    }
-}
-
-/// Who counts as one client: an IPv6 host has a whole /64 to itself.
-fn client(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 

@@ -23,8 +23,6 @@ const BACKLOG: i32 = 4096;
 pub struct Bound {
     /// What its sockets share.
     pub entrance: Arc<Entrance>,
-    /// Where it listens; a port 0 of the config has become a real one.
-    pub address: SocketAddr,
     /// Its sockets, by worker.
     pub sockets: Vec<TcpListener>,
 }
@@ -32,6 +30,8 @@ pub struct Bound {
 /// What the sockets of a listener share.
 #[derive(Debug)]
 pub struct Entrance {
+    /// Where it listens, whatever the config says by now; a port 0 has become a real one.
+    pub address: SocketAddr,
     /// The listener's name.
     pub name: ListenerName,
     /// Its settings at start; those in force are in the view.
@@ -66,13 +66,14 @@ pub fn bind(
         sockets.push(open(address, Sharing::WithOtherWorkers)?);
     }
     let entrance = Arc::new(Entrance {
+        address,
         name: name.clone(),
         settings: settings.clone(),
         tally: Arc::new(ListenerTally::new(workers)),
         tls,
         clients: Arc::default(),
     });
-    Ok(Bound { entrance, address, sockets })
+    Ok(Bound { entrance, sockets })
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -111,8 +112,8 @@ mod tests {
         let tls = Arc::<Holder>::default;
         let bound = bind(&name, &settings("127.0.0.1:0".parse().unwrap()), tls(), 3).unwrap();
         assert_eq!(bound.sockets.len(), 3);
-        assert!(bound.sockets.iter().all(|s| s.local_addr().unwrap() == bound.address));
-        let error = bind(&name, &settings(bound.address), tls(), 1).unwrap_err();
+        assert!(bound.sockets.iter().all(|s| s.local_addr().unwrap() == bound.entrance.address));
+        let error = bind(&name, &settings(bound.entrance.address), tls(), 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

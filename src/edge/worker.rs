@@ -286,7 +286,7 @@ impl Shop {
         // A listener that a reload took out of the config stays open until the restart it needs.
         let view = self.reader.current();
         let settings = view.listeners.get(&entrance.name).unwrap_or(&entrance.settings).clone();
-        let ends = Ends { client: peer, here: own_end(&tcp, settings.address) };
+        let ends = Ends { client: peer, here: own_end(&tcp, entrance.address) };
         let presence = Presence::new(self.clone(), entrance.tally.clone());
         let (shop, entrance) = (self.clone(), entrance.clone());
         tokio::spawn(async move {
