@@ -8,6 +8,7 @@ use super::{
     page,
     parser::Directive,
     path::{is_one_path, path_of, paths},
+    patience,
     policy::{self, Door},
     rewrite::{self, Rule},
     scope::{Context, Scope},
@@ -168,6 +169,9 @@ impl<'a> Services<'_, 'a> {
             let why = "what lbd cannot do here is refused, since nginx guards it";
             if self.carried(server, hosts, location, scope.clone(), Action::Refuse, closes) {
                 self.context.ledger.differs(location, why);
+                let asks = ["allow", "deny"].map(|name| scope.own(name));
+                let why = "the service refuses everybody";
+                asks.iter().flatten().for_each(|rule| self.context.ledger.unneeded(rule, why));
             } else if let Ok((paths, _)) = paths(location, &[]) {
                 self.shut_taken(&paths, location, &guards);
             }
@@ -352,12 +356,12 @@ impl<'a> Services<'_, 'a> {
                 let health = super::document::table([("passive".to_owned(), passive.clone())]);
                 section.set_because("health", health, at.as_str());
             }
-            policy::patience(context, &site.scope, &mut section, found.keepalive.as_ref());
+            patience::patience(context, &site.scope, &mut section, found.keepalive.as_ref());
             if let Some(uri) = &found.uri {
                 let from = site.paths.first().map_or("/", String::as_str);
                 let written = path_of(site.directive);
                 let from = if written.starts_with('/') { written } else { from };
-                replace_path(from, uri, directive, &mut section, &mut rules);
+                rewrite::replace_path(from, uri, directive, &mut section, &mut rules);
             }
             pools.extend(&found.pools);
         }
@@ -487,21 +491,4 @@ fn rules(context: &Context<'_>, server: &Server<'_>, scope: &Scope<'_>) -> Vec<R
     own.filter(|directive| !circles(directive))
         .filter_map(|directive| rewrite::rewrite(context, directive, &server.names))
         .collect()
-}
-
-fn replace_path(
-    from: &str,
-    uri: &str,
-    pass: &Directive,
-    section: &mut Section,
-    rules: &mut Vec<Rule>,
-) {
-    let bare = from.strip_suffix('/').unwrap_or(from);
-    match uri {
-        _ if from == uri => {}
-        "/" if rules.is_empty() && bare.len() < from.len() => {
-            section.set("strip_prefix", bare, &pass.at)
-        }
-        uri => rules.push(rewrite::replaced(from, uri, pass.at.to_string())),
-    }
 }

@@ -4,7 +4,7 @@
 //! - `scope` says which directives hold in a place, `ledger` keeps the account of all of them, and
 //!   `table` knows what to say of those that nobody asked for.
 //! - `guard` says what kept clients out, and `closed` shuts what would be more open than it was.
-//! - `server`, `listener`, `location`, `path`, `upstream`, `split`, `policy`, `page` and `rewrite` each turn
+//! - `server`, `listener`, `location`, `path`, `upstream`, `split`, `policy`, `patience`, `page` and `rewrite` each turn
 //!   their directives into sections of the `document`.
 //!
 //! The parser is lbd's own: the crates that were looked at are not maintained, or cut words otherwise
@@ -24,6 +24,7 @@ mod location;
 mod page;
 mod parser;
 mod path;
+mod patience;
 mod policy;
 mod rewrite;
 mod scope;

@@ -100,6 +100,24 @@ fn drops_query(target: &str) -> bool {
     target.ends_with('?') && !target.contains("$request_uri")
 }
 
+/// Writes what `proxy_pass` with a path does to the path of its location.
+pub fn replace_path(
+    from: &str,
+    uri: &str,
+    pass: &Directive,
+    section: &mut Section,
+    rules: &mut Vec<Rule>,
+) {
+    let bare = from.strip_suffix('/').unwrap_or(from);
+    match uri {
+        _ if from == uri => {}
+        "/" if rules.is_empty() && bare.len() < from.len() => {
+            section.set("strip_prefix", bare, &pass.at)
+        }
+        uri => rules.push(replaced(from, uri, pass.at.to_string())),
+    }
+}
+
 /// A rule for the path that `proxy_pass` puts in the place of a location's.
 pub fn replaced(from: &str, uri: &str, at: String) -> Rule {
     let to = format!("{}${{1}}", uri.replace('$', "$$"));
