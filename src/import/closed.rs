@@ -133,9 +133,12 @@ fn unreached<'a>(
         .collect();
     if let Some((verify, wanted)) = listener::client_ca(context, server) {
         let other = open.iter().find(|(_, users)| {
-            let asked = users.iter().filter(|(_, listen)| listen.tls);
+            // In the order in which the listener's section reads them: the last wins.
+            let mut asked: Vec<_> = users.iter().filter(|(_, listen)| listen.tls).collect();
+            asked.sort_by_key(|(_, listen)| !listen.default);
+            let asked = asked.into_iter();
             let asked = asked.filter_map(|(server, _)| listener::client_ca(context, server));
-            asked.last().is_none_or(|(_, ca)| ca != wanted)
+            wanted.is_empty() || asked.last().is_none_or(|(_, ca)| ca != wanted)
         });
         if let Some((address, _)) = other {
             let why = "lbd's services answer on all listeners, and does not ask for this \

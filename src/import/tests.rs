@@ -353,7 +353,7 @@ fn what_was_shut_for_a_host_or_an_address_stays_shut() {
     let pass = "location / { proxy_pass http://a; }";
     let tls = "listen 443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;";
     let asks = "ssl_verify_client on; ssl_client_certificate";
-    let rows: [(String, &[&str], &[&str]); 8] = [
+    let rows: [(String, &[&str], &[&str]); 9] = [
         // Every request is refused, whatever the locations say.
         (format!("server {{ server_name a.com; {pass} return 403 \"no\"; }}"), &["a-com"], &[]),
         (format!("server {{ server_name a.com; return 503; {pass} }}"), &["a-com"], &[]),
@@ -369,6 +369,16 @@ fn what_was_shut_for_a_host_or_an_address_stays_shut() {
                 "server {{ {tls} server_name a.com; {asks} a.pem; {pass} }}
                  server {{ {tls} server_name b.com; {asks} b.pem; {pass} }}"
             ),
+            &["a-com"],
+            &["b-com"],
+        ),
+        // The section of the listener reads the default server first.
+        (
+            format!(
+                "server {{ {tls} server_name b.com; {asks} b.pem; {pass} }}
+                 server {{ {tls} listen 443 ssl default_server; server_name a.com; {asks} a.pem; {pass} }}"
+            )
+            .replace("listen 443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; listen", "ssl_certificate a.pem; ssl_certificate_key a.key; listen"),
             &["a-com"],
             &["b-com"],
         ),
