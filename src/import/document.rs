@@ -38,6 +38,11 @@ impl Section {
         self.comments.push(text.into());
     }
 
+    /// Takes a key out.
+    pub fn unset(&mut self, key: &str) {
+        self.keys.retain(|(name, ..)| name != key);
+    }
+
     /// A key that comes from a place in the old file.
     pub fn set(&mut self, key: &str, value: impl Into<Value>, at: &Place) {
         self.set_because(key, value, at.to_string());

@@ -29,7 +29,7 @@ pub struct Listen<'a> {
     /// Whether the server takes the hosts that no other has, by its own word.
     pub default: bool,
     /// Whether with HTTP/2.
-    http2: bool,
+    http2: Option<bool>,
     /// Whether connections begin with the PROXY protocol.
     proxy_protocol: bool,
     /// The directive; none if nginx listens without one.
@@ -45,7 +45,7 @@ pub fn listens<'a>(context: &Context<'a>, scope: &Scope<'a>) -> Vec<Listen<'a>> 
             address,
             tls: false,
             default: false,
-            http2: false,
+            http2: None,
             proxy_protocol: false,
             directive: None,
         }];
@@ -83,7 +83,10 @@ fn listen<'a>(
         address,
         tls: flag("ssl") || on("ssl"),
         default: flag("default_server") || flag("default"),
-        http2: flag("http2") || on("http2"),
+        http2: match flag("http2") || on("http2") {
+            true => Some(true),
+            false => scope.one("http2").map(|_| false),
+        },
         proxy_protocol: flag("proxy_protocol"),
         directive: Some(directive),
     })
@@ -109,9 +112,19 @@ fn address(text: &str) -> Option<SocketAddr> {
     }
 }
 
+/// Who listens on an address.
+type Users<'s, 'a> = Vec<(&'s Server<'a>, &'s Listen<'a>)>;
+
 /// Writes a section for each address that a server listens on.
 pub fn sections(context: &Context<'_>, servers: &[Server<'_>]) -> Vec<Section> {
-    let mut by_address: BTreeMap<SocketAddr, Vec<(&Server<'_>, &Listen<'_>)>> = BTreeMap::new();
+    let mut names = super::Names::default();
+    let drafts = by_address(servers).into_iter().filter(|(_, users)| !users.is_empty());
+    drafts.map(|(address, users)| section(context, address, &users, &mut names)).collect()
+}
+
+/// The addresses of the new file, with who listens there.
+pub fn by_address<'s, 'a>(servers: &'s [Server<'a>]) -> BTreeMap<SocketAddr, Users<'s, 'a>> {
+    let mut by_address: BTreeMap<SocketAddr, Users<'s, 'a>> = BTreeMap::new();
     for server in servers {
         for listen in &server.listens {
             by_address.entry(listen.address).or_default().push((server, listen));
@@ -126,9 +139,24 @@ pub fn sections(context: &Context<'_>, servers: &[Server<'_>]) -> Vec<Section> {
             by_address.insert(v6, users);
         }
     }
-    let mut names = super::Names::default();
-    let drafts = by_address.into_iter().filter(|(_, users)| !users.is_empty());
-    drafts.map(|(address, users)| section(context, address, &users, &mut names)).collect()
+    by_address
+}
+
+/// Whether a listener sends everybody to https.
+pub fn only_redirects(users: &[(&Server<'_>, &Listen<'_>)]) -> bool {
+    !users.iter().any(|(_, listen)| listen.tls)
+        && users.iter().any(|(server, _)| server.to_https.is_some())
+        && users.iter().all(|(server, _)| server.to_https.is_some() || server.is_elsewhere)
+}
+
+/// The authority whose certificates a server's clients must have, with what says so.
+pub fn client_ca<'a>(
+    context: &Context<'_>,
+    server: &Server<'a>,
+) -> Option<(&'a Directive, String)> {
+    let verify = server.scope.one("ssl_verify_client").filter(|verify| verify.arg(0) == "on")?;
+    let ca = server.scope.one("ssl_client_certificate");
+    Some((verify, ca.map(|ca| context.path(ca.arg(0))).unwrap_or_default()))
 }
 
 fn is_any_v6(address: &SocketAddr) -> bool {
@@ -159,8 +187,10 @@ fn section(
     if tls {
         certificates(context, users, &mut section);
     }
-    if users.iter().any(|(_, listen)| listen.http2) {
-        section.set_because("http2", true, "");
+    if let Some(http2) =
+        users.iter().filter_map(|(_, listen)| listen.http2).max().filter(|on| *on || tls)
+    {
+        section.set_because("http2", http2, "");
     }
     let announced = users.iter().any(|(_, listen)| listen.proxy_protocol);
     if announced {
@@ -175,8 +205,15 @@ fn section(
         .or_else(|| users.iter().find(|(server, _)| serves(server)))
         .or(users.first());
     if let Some((server, _)) = first {
-        connection(context, &server.scope, &mut section);
-        if announced && server.scope.nearest("set_real_ip_from").is_empty() {
+        let trusts = connection(context, &server.scope, &mut section);
+        if announced && !trusts {
+            for directive in users.iter().filter_map(|(_, listen)| listen.directive) {
+                let why = "nginx believes anybody who announces clients; lbd lets proxies in that \
+                           trusted_proxies names: write yours in place of all private networks";
+                if directive.args.iter().any(|arg| arg == "proxy_protocol") {
+                    context.ledger.left(directive, why);
+                }
+            }
             let why = "nginx believes anybody; write the proxies in front";
             let private: Vec<Value> = PRIVATE.iter().map(|network| (*network).into()).collect();
             section.set_because("trusted_proxies", Value::Array(private), why);
@@ -271,8 +308,7 @@ fn redirect(
     let redirects: Vec<&Directive> =
         users.iter().filter_map(|(server, _)| server.to_https).collect();
     let Some(first) = redirects.first().filter(|_| !tls) else { return };
-    let all = users.iter().all(|(server, _)| server.to_https.is_some() || server.is_elsewhere);
-    if all {
+    if only_redirects(users) {
         users.iter().for_each(|(server, _)| server.carry_redirect(context));
         section.set("redirect_to_https", true, &first.at);
         return;
@@ -284,10 +320,10 @@ fn redirect(
     }
 }
 
-/// What concerns the connection with the client.
-fn connection(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) {
+/// What concerns the connection with the client. Returns whether proxies are named.
+fn connection(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) -> bool {
     let ledger = context.ledger;
-    trusted(context, scope, section);
+    let trusts = trusted(context, scope, section);
     if let Some(buffers) = scope.one("large_client_header_buffers") {
         let size = buffers.arg(0).parse::<u64>().ok().zip(value::size(buffers.arg(1)));
         if let Some(bytes) = size.and_then(|(number, size)| number.checked_mul(size)) {
@@ -339,10 +375,21 @@ fn connection(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) {
     if !limits.is_empty() {
         section.set_because("timeouts", table(limits), places.join(", "));
     }
+    trusts
 }
 
-fn trusted(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) {
+fn trusted(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) -> bool {
     let ledger = context.ledger;
+    let header = scope.one("real_ip_header");
+    let read = |name: &str| header.is_some_and(|header| header.arg(0).eq_ignore_ascii_case(name));
+    if !read("X-Forwarded-For") && !read("proxy_protocol") {
+        // Whoever is trusted there may not pass X-Forwarded-For on as its own word.
+        let why = "lbd reads the client's address in X-Forwarded-For: name the proxies in \
+                   trusted_proxies once they write it";
+        let told = header.filter(|_| !scope.nearest("set_real_ip_from").is_empty());
+        told.into_iter().chain(scope.nearest("set_real_ip_from")).for_each(|d| ledger.left(d, why));
+        return false;
+    }
     let mut networks: Vec<Value> = Vec::new();
     let proxies = scope.nearest("set_real_ip_from");
     for proxy in &proxies {
@@ -354,16 +401,11 @@ fn trusted(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) {
             None => ledger.left(proxy, "lbd trusts IP addresses and networks"),
         }
     }
-    let Some(first) = proxies.first() else { return };
-    match scope.one("real_ip_header") {
-        Some(header) if header.arg(0).eq_ignore_ascii_case("X-Forwarded-For") => {
-            ledger.carry(header);
-        }
-        Some(header) if header.arg(0) == "proxy_protocol" => ledger.carry(header),
-        Some(header) => ledger.left(header, "lbd reads the client's address in X-Forwarded-For"),
-        None => ledger.differs(first, "nginx read X-Real-IP; lbd reads X-Forwarded-For"),
-    }
+    let Some(first) = proxies.first() else { return false };
+    header.into_iter().for_each(|header| ledger.carry(header));
+    let trusts = !networks.is_empty();
     if !networks.is_empty() {
         section.set("trusted_proxies", Value::Array(networks), &first.at);
     }
+    trusts
 }

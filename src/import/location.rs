@@ -2,14 +2,17 @@
 
 use super::{
     Names,
+    closed::{Written, around},
     document::Section,
+    guard::{self, guards},
     page,
     parser::Directive,
-    path::{path_of, paths},
+    path::{is_one_path, path_of, paths},
+    patience,
     policy::{self, Door},
     rewrite::{self, Rule},
     scope::{Context, Scope},
-    server::{Server, hosts, service_name},
+    server::{Server, hosts, is_to_https, service_name},
     split, value,
 };
 
@@ -25,6 +28,8 @@ pub struct Services<'c, 'a> {
     pub page: Option<(String, String)>,
     /// The sections so far.
     pub sections: Vec<Section>,
+    /// The services among them.
+    pub written: Vec<Written<'a>>,
 }
 
 /// A place that becomes a service.
@@ -36,6 +41,12 @@ struct Site<'s, 'a> {
     paths: Vec<String>,
     rules: Vec<Rule>,
 }
+
+/// What becomes of redirects to the same host with https.
+const CIRCLE: &str = "lbd's services answer on all listeners, so that it would send requests in a \
+                      circle; redirect_to_https of the listener does it";
+/// How lbd refuses.
+const REFUSED: &str = "lbd refuses with 403";
 
 /// What is done with requests.
 enum Action<'a> {
@@ -56,31 +67,37 @@ impl<'a> Services<'_, 'a> {
             server.scope.own("server_name").iter().for_each(|names| context.ledger.carry(names));
             return;
         }
-        if server.refuses {
-            let mut directives = server.scope.own("return");
-            directives.extend(server.scope.own("server_name"));
-            for directive in directives {
-                context.ledger.unneeded(directive, "lbd answers 421 to hosts that no service has");
+        let hosts = hosts(context, server);
+        if hosts.is_empty() && !server.default {
+            let why = match server.refuses {
+                true => "lbd answers 421 to hosts that no service has",
+                false => "no host leads here that lbd could know",
+            };
+            let answer = server.scope.own("return").first().copied().filter(|_| server.refuses);
+            match answer {
+                Some(answer) => context.ledger.unneeded(answer, why),
+                None => context.ledger.left(server.directive, why),
             }
             return;
         }
-        let hosts = hosts(context, server);
-        if hosts.is_empty() && !server.default {
-            context.ledger.left(server.directive, "no host leads here that lbd could know");
-            return;
-        }
         let before = self.sections.len();
-        let mut rules = rules(context, server, &server.scope);
         let answer = server.scope.own("return").first().copied();
-        let all = answer.and_then(|answer| rewrite::redirect(context, answer, &server.names));
-        if let Some(rule) = all {
+        if let Some(answer) = answer {
+            // It answers everything, so that nothing else in the server counts.
+            let action = match rewrite::redirect(context, answer, &server.names) {
+                Some(rule) => Action::Redirect(rule),
+                None => {
+                    context.ledger.differs(answer, REFUSED);
+                    Action::Refuse
+                }
+            };
             let (scope, paths) = (server.scope.clone(), Vec::new());
             let directive = server.directive;
-            rules.clear();
-            let site = Site { server, hosts: &hosts, directive, scope, paths, rules };
-            self.site(site, Action::Redirect(rule), closes);
+            let site = Site { server, hosts: &hosts, directive, scope, paths, rules: Vec::new() };
+            self.site(site, action, closes);
         } else {
             self.locations(server, &hosts, server.directive, &server.scope, closes);
+            self.shut_regular(server, server.directive, &server.scope);
         }
         if self.sections.len() == before {
             let why = "nothing in it is forwarded or redirected; lbd answers 421 to its hosts";
@@ -97,7 +114,10 @@ impl<'a> Services<'_, 'a> {
         closes: bool,
     ) {
         let context = self.context;
-        for location in block.all("location") {
+        let mut locations: Vec<&Directive> = block.all("location").collect();
+        // Where both mean the same path, nginx takes the regular expression.
+        locations.sort_by_key(|location| !location.arg(0).starts_with('~'));
+        for location in locations {
             if !context.may(scope.size() + hosts.len()) {
                 context.ledger.left(location, "the file is too large to look at all of it");
                 continue;
@@ -113,6 +133,21 @@ impl<'a> Services<'_, 'a> {
         }
     }
 
+    /// Shuts what regular expressions guard, once all services of the server are there.
+    fn shut_regular(&mut self, server: &Server<'a>, block: &'a Directive, scope: &Scope<'a>) {
+        for location in block.all("location") {
+            let inner = scope.inside(&[location.inside()]);
+            let guards = guards(&inner);
+            if location.arg(0).starts_with('~')
+                && !guards.is_empty()
+                && self.context.may(scope.size() + self.written.len())
+            {
+                self.shut_matched(server, location, &guards);
+            }
+            self.shut_regular(server, location, &inner);
+        }
+    }
+
     fn location(
         &mut self,
         server: &Server<'a>,
@@ -121,9 +156,40 @@ impl<'a> Services<'_, 'a> {
         scope: &Scope<'a>,
         closes: bool,
     ) {
+        let (guards, around) = (guards(scope), around(server, location));
+        if is_one_path(location) && !around.is_subset(&guards) {
+            let why = "it would be a prefix, and what is below it is more closed than it is";
+            return self.context.ledger.left(location, why);
+        }
+        let action = self.action(server, location, scope);
+        let carried = action.is_some_and(|(scope, action)| {
+            self.carried(server, hosts, location, scope, action, closes)
+        });
+        if !carried && !location.arg(0).starts_with('@') && !guards.is_subset(&around) {
+            let why = "what lbd cannot do here is refused, since nginx guards it";
+            if self.carried(server, hosts, location, scope.clone(), Action::Refuse, closes) {
+                self.context.ledger.differs(location, why);
+                let asks = ["allow", "deny"].map(|name| scope.own(name));
+                let why = "the service refuses everybody";
+                asks.iter().flatten().for_each(|rule| self.context.ledger.unneeded(rule, why));
+            } else if let Ok((paths, _)) = paths(location, &[]) {
+                self.shut_taken(&paths, location, &guards);
+            }
+        }
+    }
+
+    /// Writes the service of a location, if there can be one.
+    fn carried(
+        &mut self,
+        server: &Server<'a>,
+        hosts: &[String],
+        location: &'a Directive,
+        scope: Scope<'a>,
+        action: Action<'a>,
+        closes: bool,
+    ) -> bool {
         let context = self.context;
         let ledger = context.ledger;
-        let Some((scope, action)) = self.action(server, location, scope) else { return };
         let twins: Vec<&str> = server.directive.all("location").map(path_of).collect();
         let paths = match paths(location, &twins) {
             Ok((paths, None)) => paths,
@@ -134,7 +200,7 @@ impl<'a> Services<'_, 'a> {
             Err(why) => {
                 let rest = "its requests go where those of the path above it go";
                 ledger.left(location, format!("{why}; {rest}"));
-                return;
+                return false;
             }
         };
         let hosts_or_any = if hosts.is_empty() { vec!["*".to_owned()] } else { hosts.to_vec() };
@@ -149,7 +215,7 @@ impl<'a> Services<'_, 'a> {
                  on all listeners"
             );
             ledger.left(location, why);
-            return;
+            return false;
         }
         let claimed: Vec<_> = paths.iter().flat_map(claims).collect();
         let mut rules = rules(context, server, &server.scope);
@@ -157,10 +223,12 @@ impl<'a> Services<'_, 'a> {
             rules.extend(self::rules(context, server, &scope));
         }
         let site = Site { server, hosts, directive: location, scope, paths, rules };
-        if self.site(site, action, closes) {
+        let done = self.site(site, action, closes);
+        if done {
             ledger.carry(location);
             self.claims.extend(claimed);
         }
+        done
     }
 
     /// What a location does; `None` if it is nothing that lbd does.
@@ -174,15 +242,21 @@ impl<'a> Services<'_, 'a> {
         if location.arg(0).starts_with('@') {
             return None;
         }
+        if let Some(internal) = scope.own("internal").first() {
+            context.ledger.differs(internal, REFUSED);
+            return Some((scope.clone(), Action::Refuse));
+        }
         if let Some(answer) = scope.own("return").first() {
-            let refuses = answer.arg(0).starts_with('4');
-            if refuses {
-                let why = "lbd refuses with 403";
+            if guard::refuses(answer) {
                 match answer.arg(0) {
                     "403" => context.ledger.carry(answer),
-                    _ => context.ledger.differs(answer, why),
+                    _ => context.ledger.differs(answer, REFUSED),
                 }
                 return Some((scope.clone(), Action::Refuse));
+            }
+            if server.has_tls_twin && is_to_https(answer, &server.names) {
+                context.ledger.left(answer, CIRCLE);
+                return None;
             }
             let rule = rewrite::redirect(context, answer, &server.names)?;
             return Some((scope.clone(), Action::Redirect(rule)));
@@ -217,6 +291,7 @@ impl<'a> Services<'_, 'a> {
         let context = self.context;
         let mut rules = site.rules;
         let mut pass = None;
+        let refuses = matches!(action, Action::Refuse);
         match action {
             Action::Forward(directive) => {
                 let Some(found) = self.forward(&site.scope, directive) else {
@@ -251,8 +326,8 @@ impl<'a> Services<'_, 'a> {
             let paths = site.paths.iter().map(|path| path.as_str().into()).collect();
             section.set_because("paths", toml::Value::Array(paths), "");
         }
-        let shut = shut(context, &site.scope, &mut section);
-        let door = if pass.is_none() && rules.is_empty() { Door::Shut } else { shut };
+        let shut = guard::shut(context, &site.scope, &mut section);
+        let door = if refuses { Door::Shut } else { shut };
         let (mut pools, mut scheme) = (Vec::new(), "http");
         let mut host = None;
         if let Some((directive, found)) = &pass {
@@ -281,12 +356,12 @@ impl<'a> Services<'_, 'a> {
                 let health = super::document::table([("passive".to_owned(), passive.clone())]);
                 section.set_because("health", health, at.as_str());
             }
-            policy::patience(context, &site.scope, &mut section, found.keepalive.as_ref());
+            patience::patience(context, &site.scope, &mut section, found.keepalive.as_ref());
             if let Some(uri) = &found.uri {
                 let from = site.paths.first().map_or("/", String::as_str);
                 let written = path_of(site.directive);
                 let from = if written.starts_with('/') { written } else { from };
-                replace_path(from, uri, directive, &mut section, &mut rules);
+                rewrite::replace_path(from, uri, directive, &mut section, &mut rules);
             }
             pools.extend(&found.pools);
         }
@@ -295,6 +370,17 @@ impl<'a> Services<'_, 'a> {
         if let Some(page) = page.filter(|_| closes || self.page.is_none()) {
             self.page = Some((page, site.directive.at.to_string()));
         }
+        if refuses {
+            rules.clear();
+        }
+        self.written.push(Written {
+            section: self.sections.len(),
+            server: site.server.directive.id,
+            location: site.directive,
+            paths: site.paths,
+            guards: guards(&site.scope),
+            shut: door == Door::Shut,
+        });
         self.sections.push(section);
         self.sections.extend(rules.iter().map(|rule| rule.section(&name)));
         if pools.is_empty() {
@@ -395,39 +481,14 @@ struct Forward {
 /// The rules that a block itself has.
 fn rules(context: &Context<'_>, server: &Server<'_>, scope: &Scope<'_>) -> Vec<Rule> {
     let own = scope.own("rewrite").into_iter();
-    own.filter_map(|directive| rewrite::rewrite(context, directive, &server.names)).collect()
-}
-
-/// Shuts the door where nginx asks somebody whom lbd cannot ask.
-fn shut(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) -> Door {
-    let mut door = Door::AsTold;
-    for name in ["auth_request", "auth_jwt"] {
-        let Some(asks) = scope.one(name).filter(|asks| asks.arg(0) != "off") else { continue };
-        let why = "lbd does not ask for leave, so that this service refuses everybody: take its \
-                   `deny` away if the application checks by itself";
-        context.ledger.left(asks, why);
-        section.comment(format!(
-            "{}: lbd has no {name}. Closed, until you take `deny` away.",
-            asks.at
-        ));
-        door = Door::Shut;
-    }
-    door
-}
-
-fn replace_path(
-    from: &str,
-    uri: &str,
-    pass: &Directive,
-    section: &mut Section,
-    rules: &mut Vec<Rule>,
-) {
-    let bare = from.strip_suffix('/').unwrap_or(from);
-    match uri {
-        _ if from == uri => {}
-        "/" if rules.is_empty() && bare.len() < from.len() => {
-            section.set("strip_prefix", bare, &pass.at)
+    let circles = |directive: &Directive| {
+        let circles = server.has_tls_twin && is_to_https(directive, &server.names);
+        if circles {
+            context.ledger.left(directive, CIRCLE);
         }
-        uri => rules.push(rewrite::replaced(from, uri, pass.at.to_string())),
-    }
+        circles
+    };
+    own.filter(|directive| !circles(directive))
+        .filter_map(|directive| rewrite::rewrite(context, directive, &server.names))
+        .collect()
 }

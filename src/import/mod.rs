@@ -3,7 +3,8 @@
 //! - `lexer` and `parser` read a text by nginx's own rules; `include` puts included files in.
 //! - `scope` says which directives hold in a place, `ledger` keeps the account of all of them, and
 //!   `table` knows what to say of those that nobody asked for.
-//! - `server`, `listener`, `location`, `path`, `upstream`, `split`, `policy`, `page` and `rewrite` each turn
+//! - `guard` says what kept clients out, and `closed` shuts what would be more open than it was.
+//! - `server`, `listener`, `location`, `path`, `upstream`, `split`, `policy`, `patience`, `page` and `rewrite` each turn
 //!   their directives into sections of the `document`.
 //!
 //! The parser is lbd's own: the crates that were looked at are not maintained, or cut words otherwise
@@ -12,7 +13,9 @@
 //! Pure, but for the [`Files`] it is given. What nginx does by default and lbd does otherwise is said
 //! at the head of the new file.
 
+mod closed;
 mod document;
+mod guard;
 mod include;
 mod ledger;
 mod lexer;
@@ -21,6 +24,7 @@ mod location;
 mod page;
 mod parser;
 mod path;
+mod patience;
 mod policy;
 mod rewrite;
 mod scope;
@@ -81,8 +85,10 @@ pub fn import(path: &Path, folder: &Path, files: &dyn Files) -> Result<Imported,
         claims: BTreeSet::new(),
         page: None,
         sections: Vec::new(),
+        written: Vec::new(),
     };
     servers.iter().for_each(|server| services.add(server));
+    services.shut_unreached(&servers);
     let listeners = listener::sections(&context, &servers);
     let mut document = Document { head: head(path), sections: Vec::new() };
     if let Some((page, at)) = services.page {

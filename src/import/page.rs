@@ -6,10 +6,12 @@ use toml::Value;
 
 use super::{
     document::{Section, table},
+    guard,
     parser::Directive,
     scope::{Context, Scope},
     server::Server,
 };
+use crate::model::policy::error_page::STATUSES;
 
 /// How many `error_page` a place may have.
 const PAGES_MAX: usize = 100;
@@ -33,9 +35,17 @@ pub fn pages(
             continue;
         };
         let changes = codes.iter().any(|code| code.starts_with('='));
-        let codes =
-            codes.iter().filter(|code| code.parse::<u16>().is_ok_and(|c| (400..600).contains(&c)));
-        for code in codes {
+        let own = |code: &&String| code.parse().is_ok_and(|code: u16| STATUSES.contains(&code));
+        let others: Vec<&str> =
+            codes.iter().filter(|c| !own(c) && !c.starts_with('=')).map(String::as_str).collect();
+        if !others.is_empty() {
+            let why = format!("lbd has no answers of its own with {}", others.join(", "));
+            ledger.left(directive, why);
+        }
+        if !codes.iter().any(|code| own(&code)) {
+            continue;
+        }
+        for code in codes.iter().filter(own) {
             pages.insert(code.clone(), file.as_str().into());
             if code == "503" {
                 closed = Some(file.clone());
@@ -102,7 +112,7 @@ fn named_file(context: &Context<'_>, named: &Directive) -> Option<String> {
 pub fn maintenance(context: &Context<'_>, block: &Directive) -> bool {
     let mut found = false;
     for condition in block.all("if") {
-        if condition.all("return").any(|answer| answer.arg(0) == "503") {
+        if guard::is_maintenance(condition) {
             let why =
                 "`lbctl maintenance on` answers 503 with the page, and --allow lets people pass";
             context.ledger.unneeded(condition, why);

@@ -62,6 +62,43 @@ pub fn paths(
     }
 }
 
+/// The prefixes that mean all that a regular expression does; `None` if it may mean more.
+pub fn exact(location: &Directive) -> Option<Vec<String>> {
+    let pattern = location.arg(1);
+    let whole = ["/", "(/.*)?$", "(/|$)", "$"].iter().any(|end| pattern.ends_with(end))
+        && !pattern.ends_with(".*$")
+        && !pattern.ends_with("(.*)$");
+    (location.arg(0) == "~" && whole).then(|| prefixes(pattern)).flatten()
+}
+
+/// What every path begins with that a regular expression means, in small letters; perhaps nothing.
+pub fn literal_start(location: &Directive) -> String {
+    let pattern = location.arg(1);
+    let Some(rest) = pattern.strip_prefix('^').filter(|rest| !rest.contains('|')) else {
+        return String::new();
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/_-".contains(c);
+    let end = rest.find(|c| !plain(c)).unwrap_or(rest.len());
+    let (start, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    // What comes next may mean that the last letter need not be there.
+    let start = match after.starts_with(['?', '*', '{']) {
+        true => start.get(..start.len().saturating_sub(1)).unwrap_or_default(),
+        false => start,
+    };
+    start.to_ascii_lowercase()
+}
+
+/// Whether a location means one path only, for which lbd has a prefix.
+pub fn is_one_path(location: &Directive) -> bool {
+    let pattern = location.arg(1);
+    let ends = ["(/.*)?$", "(/|$)", "(.*)$", ".*$"];
+    match location.arg(0) {
+        "=" => true,
+        "~" | "~*" => pattern.ends_with('$') && !ends.iter().any(|end| pattern.ends_with(end)),
+        _ => false,
+    }
+}
+
 /// The prefixes that a regular expression stands for, if it stands for nothing else.
 fn prefixes(pattern: &str) -> Option<Vec<String>> {
     let rest = pattern.strip_prefix('^')?;

@@ -12,12 +12,17 @@ use toml::Value;
 use super::{
     document::{Section, table},
     parser::Directive,
-    scope::{Context, Scope, span_within},
+    scope::{Context, Scope},
     value,
 };
+use crate::model::{
+    address::is_host_name,
+    policy::{
+        headers::{Message, changeable},
+        template::Template,
+    },
+};
 
-/// The longest time limit of a service, in seconds.
-const SECONDS_MAX: u64 = 24 * 3600;
 /// How many limits of requests are looked at.
 const LIMITS_MAX: usize = 100;
 /// How many rules about networks a place may have.
@@ -45,7 +50,7 @@ pub fn apply(
     body(context, scope, section);
     match door {
         Door::AsTold => access(context, scope, section),
-        Door::Shut => section.set_because("deny", list(EVERYBODY), ""),
+        Door::Shut => shut(section),
     }
     authentication(context, scope, section);
     rate(context, scope, section);
@@ -53,6 +58,13 @@ pub fn apply(
     response_headers(context, scope, section);
     compression(context, scope, section);
     access_log(context, scope, section);
+}
+
+/// Lets nobody in.
+pub fn shut(section: &mut Section) {
+    section.unset("allow");
+    section.unset("deny");
+    section.set_because("deny", list(EVERYBODY), "");
 }
 
 fn list<'a>(texts: impl IntoIterator<Item = &'a str>) -> Value {
@@ -137,10 +149,9 @@ fn authentication(context: &Context<'_>, scope: &Scope<'_>, section: &mut Sectio
         ledger.carry(realm);
         return;
     }
-    let Some(file) = scope.one("auth_basic_user_file").filter(|f| !f.arg(0).contains('$')) else {
-        ledger.left(realm, "there is no auth_basic_user_file that lbd could read");
-        return;
-    };
+    // The guard says so where there is none, and shuts the service.
+    let known = |file: &&Directive| !file.arg(0).contains('$') && !file.arg(0).is_empty();
+    let Some(file) = scope.one("auth_basic_user_file").filter(known) else { return };
     ledger.carry(realm);
     ledger.differs(file, "only its bcrypt and argon2 hashes count: `htpasswd -B` makes them");
     let keys = [("file", context.path(file.arg(0))), ("realm", realm.arg(0).to_owned())];
@@ -175,11 +186,12 @@ fn rate(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) {
                 .differs(limit, "nginx makes what is above the rate wait; lbd lets it through"),
             false => ledger.carry(limit),
         }
-        let burst = word("burst=").and_then(|number| number.parse::<i64>().ok()).unwrap_or(1);
+        // nginx counts those above the rate only.
+        let burst = word("burst=").and_then(|number| number.parse::<i64>().ok()).unwrap_or(0);
         let keys = [
             ("requests", Value::Integer(requests)),
             ("per", per.into()),
-            ("burst", Value::Integer(burst.clamp(1, 1_000_000))),
+            ("burst", Value::Integer(burst.saturating_add(1).clamp(1, 1_000_000))),
             ("by", "client-ip".into()),
         ];
         let keys = keys.map(|(key, value)| (key.to_owned(), value));
@@ -211,26 +223,44 @@ fn request_headers(
     if let Some(host) = host {
         set.insert("Host".into(), host.into());
     }
+    let is_authority = |text: &str| {
+        text.parse::<http::uri::Authority>().is_ok_and(|a| {
+            !text.contains('@')
+                && (is_host_name(a.host())
+                    || a.host().trim_matches(['[', ']']).parse::<IpAddr>().is_ok())
+        })
+    };
+    let mut seen: BTreeSet<String> = BTreeSet::new();
     for header in scope.nearest_of(&["proxy_set_header", "grpc_set_header"]) {
         let (name, text) = (header.arg(0), header.arg(1));
         if let Some(why) = done_anyway(name, text) {
             ledger.unneeded(header, why);
             continue;
         }
-        if name.parse::<http::HeaderName>().is_err() {
-            ledger.left(header, "it is no name of a header");
+        if let Some(why) = fixed(name, Message::Request) {
+            ledger.left(header, why);
+        } else if !seen.insert(name.to_ascii_lowercase()) {
+            ledger.left(header, "lbd sets a header of one name once");
+        } else if name.eq_ignore_ascii_case("host") && !is_authority(text) {
+            ledger
+                .left(header, "lbd tells endpoints the client's Host, or one that is written out");
         } else if text.is_empty() {
             ledger.carry(header);
             remove.push(name.into());
             places.push(header.at.to_string());
         } else {
-            match value::header_text(text) {
+            match value::header_text(text).and_then(plain) {
                 Ok(text) => {
                     ledger.carry(header);
                     set.insert(name.into(), text.into());
                     places.push(header.at.to_string());
                 }
-                Err(why) => ledger.left(header, why),
+                Err(why) => {
+                    let why = format!("{why}; what clients say in its place is taken out");
+                    ledger.left(header, why);
+                    remove.push(name.into());
+                    places.push(header.at.to_string());
+                }
             }
         }
     }
@@ -243,6 +273,22 @@ fn request_headers(
     }
     if !keys.is_empty() {
         section.set_because("request_headers", table(keys), places.join(", "));
+    }
+}
+
+/// Why a config may not change a header.
+fn fixed(name: &str, message: Message) -> Option<String> {
+    let Ok(name) = name.parse::<http::HeaderName>() else {
+        return Some("it is no name of a header".into());
+    };
+    changeable(name.as_str(), message).err().map(|why| format!("{name} {why}"))
+}
+
+/// A value, if it is one for lbd.
+fn plain(text: String) -> Result<String, String> {
+    match text.parse::<Template>() {
+        Ok(_) => Ok(text),
+        Err(why) => Err(why.to_string()),
     }
 }
 
@@ -270,15 +316,20 @@ fn done_anyway(name: &str, text: &str) -> Option<&'static str> {
 fn response_headers(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) {
     let ledger = context.ledger;
     let mut add: BTreeMap<String, Value> = BTreeMap::new();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
     let mut remove: Vec<Value> = Vec::new();
     let mut places: Vec<String> = Vec::new();
     for header in scope.nearest("add_header") {
         let (name, text) = (header.arg(0), header.arg(1));
-        if name.parse::<http::HeaderName>().is_err() || add.contains_key(name) {
+        if let Some(why) = fixed(name, Message::Response) {
+            ledger.left(header, why);
+            continue;
+        }
+        if !seen.insert(name.to_ascii_lowercase()) {
             ledger.left(header, "lbd adds a header of one name once");
             continue;
         }
-        match value::header_text(text) {
+        match value::header_text(text).and_then(plain) {
             Ok(text) if text.is_empty() => ledger.unneeded(header, "it adds nothing"),
             Ok(text) => {
                 match header.arg(2) {
@@ -292,6 +343,10 @@ fn response_headers(context: &Context<'_>, scope: &Scope<'_>, section: &mut Sect
         }
     }
     for header in scope.nearest("proxy_hide_header") {
+        if let Some(why) = fixed(header.arg(0), Message::Response) {
+            ledger.left(header, why);
+            continue;
+        }
         ledger.carry(header);
         remove.push(header.arg(0).into());
         places.push(header.at.to_string());
@@ -323,7 +378,10 @@ fn compression(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) 
         at = Some(&switch.at);
         algorithms.push(algorithm);
         if let Some(typed) = scope.one(&format!("{name}_types")) {
-            ledger.carry(typed);
+            match typed.args.iter().any(|name| name == "*") {
+                true => ledger.differs(typed, "lbd takes the types that it has without a list"),
+                false => ledger.carry(typed),
+            }
             types.extend(typed.args.iter().cloned());
         }
         if let Some(length) = scope.one(&format!("{name}_min_length")) {
@@ -334,14 +392,21 @@ fn compression(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) 
     let Some(at) = at else { return };
     // nginx always means HTML.
     types.insert(0, "text/html".into());
-    let any = |name: String| if name == "*" { "*/*".to_owned() } else { name };
-    let mut once: Vec<String> = types.into_iter().map(any).collect();
+    let all = types.iter().any(|name| name == "*");
+    let good = |name: &String| {
+        let parts = name.split_once('/');
+        let token = |text: &str| text.parse::<http::HeaderName>().is_ok();
+        parts.is_some_and(|(kind, sub)| token(kind) && token(sub) && !kind.contains('*'))
+    };
+    let mut once: Vec<String> =
+        types.into_iter().map(|name| name.to_ascii_lowercase()).filter(good).collect();
     let mut seen = BTreeSet::new();
     once.retain(|name| seen.insert(name.clone()));
-    let mut keys = vec![
-        ("algorithms".to_owned(), list(algorithms)),
-        ("types".to_owned(), list(once.iter().map(String::as_str))),
-    ];
+    let mut keys = vec![("algorithms".to_owned(), list(algorithms))];
+    // Without a list lbd takes all types that are worth it.
+    if !all {
+        keys.push(("types".to_owned(), list(once.iter().map(String::as_str))));
+    }
     keys.extend(smallest.map(|bytes| ("min_bytes".to_owned(), value::shown_size(bytes).into())));
     section.set("compression", table(keys), at);
 }
@@ -378,61 +443,5 @@ fn access_log(context: &Context<'_>, scope: &Scope<'_>, section: &mut Section) {
         }
         let keys = [("target", target), ("format", "combined")];
         section.set("access_log", table(keys.map(|(key, text)| (key.to_owned(), text))), &log.at);
-    }
-}
-
-/// The time limits towards endpoints, and further attempts.
-pub fn patience(
-    context: &Context<'_>,
-    scope: &Scope<'_>,
-    section: &mut Section,
-    keepalive: Option<&(String, super::parser::Place)>,
-) {
-    let ledger = context.ledger;
-    let mut keys: BTreeMap<String, Value> = BTreeMap::new();
-    let mut places: Vec<String> = Vec::new();
-    for (name, limits) in [
-        ("proxy_connect_timeout", &["connect"][..]),
-        ("grpc_connect_timeout", &["connect"]),
-        ("proxy_read_timeout", &["first_byte", "idle"]),
-        ("grpc_read_timeout", &["first_byte", "idle"]),
-    ] {
-        let Some(directive) = scope.one(name) else { continue };
-        let Some((span, as_it_is)) = span_within(directive.arg(0), SECONDS_MAX) else {
-            ledger.left(directive, "it is no span of time");
-            continue;
-        };
-        match as_it_is {
-            true => ledger.carry(directive),
-            false => ledger.differs(directive, format!("lbd takes {span}, its limit")),
-        }
-        places.push(directive.at.to_string());
-        for limit in limits {
-            keys.insert((*limit).into(), span.as_str().into());
-        }
-    }
-    if let Some((span, at)) = keepalive {
-        keys.insert("keepalive".into(), span.as_str().into());
-        places.push(at.to_string());
-    }
-    if !keys.is_empty() {
-        section.set_because("timeouts", table(keys), places.join(", "));
-    }
-    let next = scope.one("proxy_next_upstream");
-    let tries = scope.one("proxy_next_upstream_tries");
-    if let Some(next) = next.filter(|next| next.arg(0) == "off") {
-        ledger.carry(next);
-        section.set("retries", 0, &next.at);
-    } else if let Some(next) = next {
-        ledger.unneeded(next, "lbd retries where nothing was answered and a replay is safe");
-    }
-    if let Some(tries) = tries {
-        match tries.arg(0).parse::<i64>() {
-            Ok(number @ 1..) if next.is_none_or(|next| next.arg(0) != "off") => {
-                ledger.carry(tries);
-                section.set("retries", (number - 1).min(10), &tries.at);
-            }
-            _ => ledger.unneeded(tries, "lbd always has a bound"),
-        }
     }
 }

@@ -4,8 +4,10 @@ use super::{
     document::Section,
     parser::Directive,
     scope::Context,
+    server::is_redirect,
     value::{self, Part},
 };
+use crate::model::address::is_host_name;
 
 /// A rule of the new file.
 pub struct Rule {
@@ -54,6 +56,7 @@ pub fn rewrite(context: &Context<'_>, directive: &Directive, names: &[&str]) -> 
                     directive,
                     "the service is chosen by the path as the client sent it, not by the new one",
                 ),
+                _ if drops_query(directive.arg(1)) => ledger.differs(directive, KEEPS_QUERY),
                 _ => ledger.carry(directive),
             }
             Some(Rule { pattern, to, status, from: directive.at.to_string() })
@@ -67,23 +70,51 @@ pub fn rewrite(context: &Context<'_>, directive: &Directive, names: &[&str]) -> 
 
 /// Reads a `return` with a redirect.
 pub fn redirect(context: &Context<'_>, directive: &Directive, names: &[&str]) -> Option<Rule> {
+    if !is_redirect(directive) {
+        return None;
+    }
     let (status, target) = match directive.args.as_slice() {
         [target] => (302, target.as_str()),
         [status, target] => (status.parse().ok()?, target.as_str()),
         _ => return None,
     };
-    if !matches!(status, 301 | 302 | 303 | 307 | 308) {
-        return None;
-    }
     match rule("^(.*)$".into(), target, names) {
         Ok((pattern, to)) => {
-            context.ledger.carry(directive);
+            match drops_query(target) || !target.contains('$') {
+                true => context.ledger.differs(directive, KEEPS_QUERY),
+                false => context.ledger.carry(directive),
+            }
             Some(Rule { pattern, to, status: Some(status), from: directive.at.to_string() })
         }
         Err(why) => {
             context.ledger.left(directive, why);
             None
         }
+    }
+}
+
+const KEEPS_QUERY: &str = "nginx dropped the query here; lbd keeps it";
+
+/// Whether a target ends in nginx's word for leaving the query out, and has none of its own.
+fn drops_query(target: &str) -> bool {
+    target.ends_with('?') && !target.contains("$request_uri")
+}
+
+/// Writes what `proxy_pass` with a path does to the path of its location.
+pub fn replace_path(
+    from: &str,
+    uri: &str,
+    pass: &Directive,
+    section: &mut Section,
+    rules: &mut Vec<Rule>,
+) {
+    let bare = from.strip_suffix('/').unwrap_or(from);
+    match uri {
+        _ if from == uri => {}
+        "/" if rules.is_empty() && bare.len() < from.len() => {
+            section.set("strip_prefix", bare, &pass.at)
+        }
+        uri => rules.push(replaced(from, uri, pass.at.to_string())),
     }
 }
 
@@ -116,11 +147,19 @@ fn rule(pattern: String, target: &str, names: &[&str]) -> Result<(String, String
     if target.is_empty() || target.contains('?') {
         return Err("lbd keeps the query as it is".into());
     }
+    let pattern = if pattern == "^.*$" { "^(.*)$".to_owned() } else { pattern };
     let mut to = String::new();
     let mut path = false;
     for part in value::parts(target) {
         match part {
             Part::Text(text) => to.push_str(&text.replace('$', "$$")),
+            // What is captured is the whole path here.
+            Part::Variable(name)
+                if name == "1" && pattern == "^(.*)$" && target.contains("://") =>
+            {
+                path = true;
+                to.push_str(if to.ends_with('/') { "${1}" } else { "/${1}" });
+            }
             Part::Variable(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => {
                 to.push_str(&format!("${{{name}}}"));
             }
@@ -130,7 +169,7 @@ fn rule(pattern: String, target: &str, names: &[&str]) -> Result<(String, String
                     // Behind its slash, so that the path cannot become a part of the host.
                     to.push_str("/${1}");
                 }
-                ("server_name", [only, ..]) => to.push_str(only),
+                ("server_name", [only, ..]) if is_host_name(only) => to.push_str(only),
                 // With one plain name there is no other host.
                 ("host" | "http_host", [only]) if !only.contains(['*', '~', '_']) => {
                     to.push_str(only)

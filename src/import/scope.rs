@@ -64,6 +64,11 @@ impl<'a> Scope<'a> {
         self.0.iter().map(|level| level.1).sum()
     }
 
+    /// The names of the directives of all these blocks.
+    pub fn names(&self) -> BTreeSet<&'a str> {
+        self.0.iter().flat_map(|level| level.0.keys().copied()).collect()
+    }
+
     /// The directives of this name in every block, the outermost first.
     pub fn everywhere(&self, name: &str) -> Vec<&'a Directive> {
         self.0.iter().filter_map(|level| level.0.get(name)).flatten().copied().collect()

@@ -28,6 +28,8 @@ pub struct Server<'a> {
     pub is_elsewhere: bool,
     /// Whether it does nothing but refuse.
     pub refuses: bool,
+    /// Whether another server has one of its hosts with TLS, and this one has it without.
+    pub has_tls_twin: bool,
 }
 
 impl Server<'_> {
@@ -52,6 +54,20 @@ impl Server<'_> {
 pub fn servers<'a>(context: &Context<'a>) -> Vec<Server<'a>> {
     let blocks = context.http.own("server").into_iter().filter(|server| server.block.is_some());
     let mut servers: Vec<Server<'a>> = blocks.map(|directive| read(context, directive)).collect();
+    let has_tls = |server: &Server<'_>| server.listens.iter().any(|listen| listen.tls);
+    let encrypted: BTreeSet<&str> = servers
+        .iter()
+        .filter(|server| has_tls(server))
+        .flat_map(|server| {
+            server.names.iter().copied().chain(server.names.is_empty().then_some("_"))
+        })
+        .collect();
+    for server in servers.iter_mut().filter(|server| !has_tls(server)) {
+        server.has_tls_twin = match server.names.as_slice() {
+            [] => !encrypted.is_empty(),
+            names => names.iter().any(|name| encrypted.contains(name)),
+        };
+    }
     // By its own word, or for being the first of an address that no server has claimed so.
     let mut seen: BTreeSet<SocketAddr> = servers
         .iter()
@@ -59,13 +75,23 @@ pub fn servers<'a>(context: &Context<'a>) -> Vec<Server<'a>> {
         .map(|listen| listen.address)
         .collect();
     let mut chosen: Vec<(bool, usize)> = Vec::new();
+    // Names that lbd does not know may be those of anybody.
+    let mut refused = servers.iter().any(|server| {
+        server.refuses
+            && server.names.iter().any(|name| name.starts_with('~') || name.ends_with('*'))
+    });
     for (index, server) in servers.iter().enumerate() {
         let told = server.listens.iter().any(|listen| listen.default);
         let mut first = false;
         server.listens.iter().for_each(|listen| first |= seen.insert(listen.address));
+        refused |= (told || first) && server.refuses;
         if (told || first) && server.to_https.is_none() && !server.refuses {
             chosen.push((!told, index));
         }
+    }
+    if refused {
+        // It is where nginx refuses unknown hosts, and lbd's services answer on all listeners.
+        chosen.clear();
     }
     chosen.sort_unstable();
     for (rank, (_, index)) in chosen.iter().enumerate() {
@@ -94,37 +120,61 @@ fn read<'a>(context: &Context<'a>, directive: &'a Directive) -> Server<'a> {
         let encrypted = listens.iter().any(|listen| listen.tls);
         !encrypted && !forwards
     });
-    let is_return = |directive: &&Directive| directive.name == "return";
-    let own = directive.inside().iter().find(is_return);
-    let is_elsewhere = own.is_some_and(|own| own.arg(0).starts_with('3')) && to_https.is_none();
-    let refuses =
-        !forwards && own.is_some_and(|own| own.arg(0).starts_with('4')) && to_https.is_none();
-    Server { directive, scope, listens, names, default: false, to_https, is_elsewhere, refuses }
+    let own = directive.all("return").next().filter(|_| to_https.is_none());
+    let is_elsewhere = own.is_some_and(is_redirect);
+    let refuses = own.is_some_and(|own| !is_redirect(own));
+    Server {
+        directive,
+        scope,
+        listens,
+        names,
+        default: false,
+        to_https,
+        is_elsewhere,
+        refuses,
+        has_tls_twin: false,
+    }
 }
 
 fn has(directive: &Directive, names: &[&str]) -> bool {
     directive.inside().iter().any(|inner| names.contains(&inner.name.as_str()) || has(inner, names))
 }
 
+/// Whether a `return` sends clients elsewhere.
+pub fn is_redirect(answer: &Directive) -> bool {
+    match answer.args.as_slice() {
+        [target] => ["http://", "https://", "$scheme"].iter().any(|s| target.starts_with(s)),
+        [status, _] => matches!(status.as_str(), "301" | "302" | "303" | "307" | "308"),
+        _ => false,
+    }
+}
+
 /// The `return` or `rewrite` that sends to the same host with https.
 fn to_https<'a>(directive: &'a Directive, names: &[&str]) -> Option<&'a Directive> {
-    directive.inside().iter().find_map(|inner| {
-        let target = match inner.name.as_str() {
-            "return" if inner.args.len() == 1 => inner.arg(0),
-            "return" => inner.arg(1),
-            "rewrite" => inner.arg(1),
-            "location" | "if" => return to_https(inner, names),
-            _ => return None,
-        };
-        let rest = target.strip_prefix("https://")?;
-        let host = rest
-            .find('/')
-            .or(rest.find("$request_uri"))
-            .map_or(rest, |at| rest.get(..at).unwrap_or(rest));
-        let host = host.trim_end_matches("$1").trim_end_matches("$uri");
-        let same = matches!(host, "$host" | "$http_host" | "$server_name" | "${host}");
-        (same || names.contains(&host)).then_some(inner)
+    // Behind an answer to everything nothing counts, and no location before it.
+    let end = directive.inside().iter().position(|inner| inner.name == "return");
+    let counts = directive.inside().iter().take(end.map_or(usize::MAX, |end| end + 1));
+    let mut counts = counts.filter(|inner| end.is_none() || inner.name != "location");
+    counts.find_map(|inner| match inner.name.as_str() {
+        "location" | "if" => to_https(inner, names),
+        _ => is_to_https(inner, names).then_some(inner),
     })
+}
+
+/// Whether a `return` or `rewrite` sends to the same host with https.
+pub fn is_to_https(directive: &Directive, names: &[&str]) -> bool {
+    let target = match directive.name.as_str() {
+        "return" if directive.args.len() == 1 => directive.arg(0),
+        "return" | "rewrite" => directive.arg(1),
+        _ => "",
+    };
+    let Some(rest) = target.strip_prefix("https://") else { return false };
+    let host = rest
+        .find('/')
+        .or(rest.find("$request_uri"))
+        .map_or(rest, |at| rest.get(..at).unwrap_or(rest));
+    let host = host.trim_end_matches("$1").trim_end_matches("$uri");
+    matches!(host, "$host" | "$http_host" | "$server_name" | "${host}") || names.contains(&host)
 }
 
 /// The hosts of a server for lbd; empty means any.

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -108,8 +109,43 @@ fn directives_become_keys() {
             "[{ match = \"^/(a.*)$\", status = 301, to = \"https://x.com/${1}\" }]",
         ),
         ("rewrite ^/(?!a) /b break;", "rewrite", "-"),
+        (
+            "rewrite ^(.*)$ https://b.com$1 permanent;",
+            "redirect",
+            "[{ match = \"^/(.*)$\", status = 301, to = \"https://b.com/${1}\" }]",
+        ),
+        (
+            "rewrite ^ https://b.com$request_uri? permanent;",
+            "redirect",
+            "[{ match = \"^/(.*)$\", status = 301, to = \"https://b.com/${1}\" }]",
+        ),
+        // The check has to take all of these.
+        ("proxy_set_header X-Forwarded-For a;", "request_headers", "-"),
+        ("proxy_set_header Transfer-Encoding a;", "request_headers", "-"),
+        ("proxy_set_header Host $proxy_host;", "request_headers", "-"),
+        ("proxy_set_header Host a.b:80;", "request_headers/set/Host", "\"a.b:80\""),
+        ("proxy_set_header X-A é;", "request_headers/remove", "[\"X-A\"]"),
+        (
+            "proxy_set_header X-A 1; proxy_set_header x-a 2;",
+            "request_headers/set",
+            "{ X-A = \"1\" }",
+        ),
+        ("add_header X-A 1; add_header x-a 2;", "response_headers/add", "{ X-A = \"1\" }"),
+        ("add_header Content-Length 1;", "response_headers", "-"),
+        ("proxy_hide_header Connection;", "response_headers", "-"),
+        ("gzip on; gzip_types *;", "compression", "{ algorithms = [\"gzip\"] }"),
+        ("gzip on; gzip_types a b/c;", "compression/types", "[\"text/html\", \"b/c\"]"),
+        ("limit_req zone=one burst=20 nodelay;", "rate_limit/burst", "21"),
+        (
+            "proxy_set_header Upgrade $http_upgrade; proxy_read_timeout 9s;",
+            "timeouts/tunnel",
+            "\"9s\"",
+        ),
+        ("proxy_read_timeout 9s;", "timeouts/tunnel", "-"),
     ] {
-        assert_eq!(at(&service(lines).0, key), expected, "{lines}");
+        let (table, imported) = service(lines);
+        assert_config(&imported);
+        assert_eq!(at(&table, key), expected, "{lines}");
     }
 }
 
@@ -139,6 +175,10 @@ fn addresses_become_pools() {
              split_clients $http_x_user $split {{ 0.5% v2; * v1; }}
              server {{ listen 80; location /p/ {{ proxy_pass {pass}; }} }}"
         ));
+        // The check asks for the name in the certificate of an address, which nginx does not know.
+        if !pass.starts_with("https") {
+            assert_config(&imported);
+        }
         assert_eq!(at(&parsed(&imported), &format!("service/web-p/{path}")), expected, "{pass}");
     }
 }
@@ -155,6 +195,7 @@ fn listens_become_listeners() {
          server { listen localhost:81 proxy_protocol; server_name c.com; keepalive_timeout 5;
            location / { proxy_pass http://a; } }",
     );
+    assert_config(&imported);
     let table = parsed(&imported);
     for (key, expected) in [
         ("listener/https/address", "\"[::]:443\""),
@@ -176,21 +217,279 @@ fn listens_become_listeners() {
     }
 }
 
+/// What the config names: pages, passwords, certificates and their keys.
+fn named(path: &Path) -> io::Result<String> {
+    static MADE: LazyLock<(String, String)> = LazyLock::new(|| {
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    });
+    Ok(match path.extension().and_then(|end| end.to_str()) {
+        Some("key") => MADE.1.clone(),
+        Some("pem") => MADE.0.clone(),
+        Some("html") => "<p>page</p>".to_owned(),
+        _ => "ada:$2y$04$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW".to_owned(),
+    })
+}
+
+/// lbd's own check takes the file.
+fn assert_config(imported: &Imported) {
+    let checked = crate::config::check(&imported.config, &named);
+    assert!(checked.is_ok(), "{}\n{}", checked.unwrap_err(), imported.config);
+}
+
+const SHUT: &str = "[\"0.0.0.0/0\", \"::/0\"]";
+
+/// The services that refuse everybody, and the others.
+fn doors(imported: &Imported) -> (Vec<String>, Vec<String>) {
+    let table = parsed(imported);
+    let services = table.get("service").and_then(Value::as_table).cloned().unwrap_or_default();
+    let names = services.keys().cloned();
+    names.partition(|name| {
+        at(&table, &format!("service/{name}/deny")) == SHUT
+            && at(&table, &format!("service/{name}/allow")) == "-"
+    })
+}
+
 /// What lbd cannot do must not open what nginx kept shut.
+///
+/// Method: each row is a location beside an open `/`, with the services that must refuse everybody, and
+/// those that stay open.
 #[test]
 fn what_was_shut_stays_shut() {
-    for location in [
-        "location /p { deny all; proxy_pass http://a; }",
-        "location /p { auth_request /auth; proxy_pass http://a; }",
-        "location /p { return 403; }",
-        "location = /p { return 404; }",
-        "location /p { deny all; }",
-    ] {
-        let text = format!("server {{ location / {{ proxy_pass http://a; }} {location} }}");
+    let own: [(&str, &[&str], &[&str]); 33] = [
+        ("location /p { deny all; proxy_pass http://a; }", &["web-p"], &["web"]),
+        ("location /p { auth_request /auth; proxy_pass http://a; }", &["web-p"], &["web"]),
+        ("location /p { return 403; }", &["web-p"], &["web"]),
+        ("location = /p { return 404; }", &["web-p"], &["web"]),
+        ("location /p { return 503; }", &["web-p"], &["web"]),
+        ("location /p { deny all; }", &["web-p"], &["web"]),
+        ("location /p { internal; proxy_pass http://a; }", &["web-p"], &["web"]),
+        ("location = /p { internal; root /x; }", &["web-p"], &["web"]),
+        ("location /p { auth_basic A; proxy_pass http://a; }", &["web-p"], &["web"]),
+        (
+            "location /p { auth_basic A; auth_basic_user_file $f; proxy_pass http://a; }",
+            &["web-p"],
+            &["web"],
+        ),
+        (
+            "location /p { auth_basic $who; auth_basic_user_file f; proxy_pass http://a; }",
+            &["web-p"],
+            &["web"],
+        ),
+        ("location /p { if ($a) { return 403; } proxy_pass http://a; }", &["web-p"], &["web"]),
+        ("location /p { if ($a) { return 503; } proxy_pass http://a; }", &["web-p"], &["web"]),
+        (
+            "location /p { if ($cookie_a = '') { return 302 /login; } proxy_pass http://a; }",
+            &["web-p"],
+            &["web"],
+        ),
+        ("location /p { if (-f /x) { return 503; } proxy_pass http://a; }", &[], &["web", "web-p"]),
+        ("if ($bad) { return 444; }", &["web"], &[]),
+        (
+            "location /p { limit_except GET { deny all; } proxy_pass http://a; }",
+            &["web-p"],
+            &["web"],
+        ),
+        ("location /p { valid_referers none; proxy_pass http://a; }", &["web-p"], &["web"]),
+        ("location /p { secure_link $arg_m; proxy_pass http://a; }", &["web-p"], &["web"]),
+        ("location /p { auth_digest A; proxy_pass http://a; }", &["web-p"], &["web"]),
+        ("location /p { access_by_lua_block { x() } proxy_pass http://a; }", &["web-p"], &["web"]),
+        ("location /p { access_by_lua_file x; proxy_pass http://a; }", &["web-p"], &["web"]),
+        ("ssl_crl crl.pem;", &["web"], &[]),
+        // Paths that lbd cannot tell from others.
+        ("location ~ \\.git { deny all; }", &["web"], &[]),
+        ("location ~ \\.git { auth_basic A; auth_basic_user_file f; root /x; }", &["web"], &[]),
+        ("location ~* ^/p/ { deny all; }", &["web", "web-p"], &[]),
+        ("location ~ ^/p/ { deny all; }", &["web-p"], &["web"]),
+        (
+            "location ^~ /q { proxy_pass http://b; } location ~ \\.git { deny all; }",
+            &["web"],
+            &["web-q"],
+        ),
+        (
+            "location /p/q { proxy_pass http://b; } location ~ ^/p/ { deny all; }",
+            &["web-p", "web-p-q"],
+            &["web"],
+        ),
+        // nginx takes the regular expression.
+        (
+            "location /p { proxy_pass http://b; } location ~ ^/p/ { return 403; }",
+            &["web-p"],
+            &["web"],
+        ),
+        // It would be a prefix.
+        (
+            "location /p { deny all; } location = /p/login { proxy_pass http://b; }",
+            &["web-p"],
+            &["web"],
+        ),
+        // lbd has no word for what they do, but for who may come.
+        ("location /p { fastcgi_pass b; allow 10.0.0.0/8; deny all; }", &["web-p"], &["web"]),
+        ("location /p { root /x; auth_basic A; auth_basic_user_file f; }", &["web-p"], &["web"]),
+    ];
+    let server =
+        |lines: &str| format!("server {{ location / {{ proxy_pass http://a; }} {lines} }}");
+    assert_doors(own.map(|(lines, shut, open)| (server(lines), shut, open)));
+}
+
+fn assert_doors<'r>(rows: impl IntoIterator<Item = (String, &'r [&'r str], &'r [&'r str])>) {
+    let mut wrong = Vec::new();
+    for (text, shut, open) in rows {
         let imported = imported(&text);
-        let deny = at(&parsed(&imported), "service/web-p/deny");
-        assert_eq!(deny, "[\"0.0.0.0/0\", \"::/0\"]", "{location}\n{}", imported.config);
+        assert_config(&imported);
+        let [shut, open] = [shut, open]
+            .map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>());
+        let found = doors(&imported);
+        if found != (shut, open) {
+            wrong.push(format!("{text}\n{found:?}\n{}", imported.config));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Method: as above, with whole servers: all of lbd's services answer on all listeners.
+#[test]
+fn what_was_shut_for_a_host_or_an_address_stays_shut() {
+    let pass = "location / { proxy_pass http://a; }";
+    let tls = "listen 443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;";
+    let asks = "ssl_verify_client on; ssl_client_certificate";
+    let rows: [(String, &[&str], &[&str]); 9] = [
+        // Every request is refused, whatever the locations say.
+        (format!("server {{ server_name a.com; {pass} return 403 \"no\"; }}"), &["a-com"], &[]),
+        (format!("server {{ server_name a.com; return 503; {pass} }}"), &["a-com"], &[]),
+        // A host that is refused, beside one that takes every host.
+        (
+            format!("server {{ {pass} }} server {{ server_name bad.com; return 403; }}"),
+            &["bad-com"],
+            &["web"],
+        ),
+        // Two authorities on one address; the last wins.
+        (
+            format!(
+                "server {{ {tls} server_name a.com; {asks} a.pem; {pass} }}
+                 server {{ {tls} server_name b.com; {asks} b.pem; {pass} }}"
+            ),
+            &["a-com"],
+            &["b-com"],
+        ),
+        // The section of the listener reads the default server first.
+        (
+            format!(
+                "server {{ {tls} server_name b.com; {asks} b.pem; {pass} }}
+                 server {{ {tls} listen 443 ssl default_server; server_name a.com; {asks} a.pem; {pass} }}"
+            )
+            .replace("listen 443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; listen", "ssl_certificate a.pem; ssl_certificate_key a.key; listen"),
+            &["a-com"],
+            &["b-com"],
+        ),
+        // Certificates are asked for on one address, and not on the other.
+        (
+            format!(
+                "server {{ {tls} server_name a.com; {asks} a.pem; {pass} }}
+                 server {{ listen 81; server_name b.com; {pass} }}"
+            ),
+            &["a-com"],
+            &["b-com"],
+        ),
+        (
+            format!(
+                "server {{ {tls} server_name a.com; {asks} a.pem; {pass} }}
+                 server {{ listen 80; return 301 https://$host$request_uri; }}"
+            ),
+            &[],
+            &["a-com"],
+        ),
+        // Inside only, beside an address for everybody.
+        (
+            format!(
+                "server {{ listen 127.0.0.1:81; server_name a.com; {pass} }}
+                 server {{ listen 80; server_name b.com; {pass} }}"
+            ),
+            &["a-com"],
+            &["b-com"],
+        ),
+        (format!("server {{ listen 127.0.0.1:81; server_name a.com; {pass} }}"), &[], &["a-com"]),
+    ];
+    assert_doors(rows);
+    // Where nginx refuses unknown hosts, no service takes them.
+    let imported = imported(&format!(
+        "server {{ listen 80 default_server; return 444; }} server {{ listen 80; server_name a.com; {pass} }}
+         server {{ listen 81 default_server; server_name b.com; {pass} }}"
+    ));
+    let table = parsed(&imported);
+    assert_eq!(at(&table, "service/a-com/hosts"), "[\"a.com\"]");
+    assert_eq!(at(&table, "service/b-com/hosts"), "[\"b.com\"]");
+}
+
+/// What lbd would refuse is not written.
+///
+/// Method: whole files, with a key and its value.
+#[test]
+fn what_is_written_passes_the_check() {
+    let pass = "location / { proxy_pass http://a; }";
+    let tls = "listen 443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;";
+    for (text, key, expected) in [
+        (format!("server {{ {pass} location /p {{ return 204; }} }}"), "service/web-p", "-"),
+        (
+            format!("server {{ root /r; error_page 404 500 /a.html; {pass} }}"),
+            "service/web/error_pages",
+            "{ 500 = \"/r/a.html\" }",
+        ),
+        (
+            format!("server {{ root /r; error_page 404 /a.html; {pass} }}"),
+            "service/web/error_pages",
+            "-",
+        ),
+        (
+            "upstream u { server a fail_timeout=0; } server { location / { proxy_pass http://u; } }"
+                .to_owned(),
+            "service/web/health/passive/for",
+            "\"100ms\"",
+        ),
+        (
+            "server { server_name *.a.com; return 301 http://$server_name$request_uri; }".to_owned(),
+            "service/a-com/redirect",
+            "-",
+        ),
+        // A circle is not written.
+        (
+            format!(
+                "server {{ listen 80; server_name a.com; location /x {{ proxy_pass http://b; }}
+                   location / {{ return 301 https://$host$request_uri; }} }}
+                 server {{ {tls} server_name a.com; {pass} }}"
+            ),
+            "service/a-com/pool/blue/endpoints",
+            "[\"a:80\"]",
+        ),
+        (
+            "server { listen 80 proxy_protocol; location / { proxy_pass http://a; } }".to_owned(),
+            "listener/http/proxy_protocol",
+            "true",
+        ),
+        (
+            format!("set_real_ip_from 10.0.0.0/8; real_ip_header X-Real-IP; server {{ {pass} }}"),
+            "listener/http/trusted_proxies",
+            "-",
+        ),
+        (
+            format!("set_real_ip_from 10.0.0.0/8; real_ip_header X-Forwarded-For; server {{ {pass} }}"),
+            "listener/http/trusted_proxies",
+            "[\"10.0.0.0/8\"]",
+        ),
+        (format!("server {{ {tls} {pass} }}"), "listener/https/http2", "-"),
+        (format!("server {{ {tls} http2 off; {pass} }}"), "listener/https/http2", "false"),
+    ] {
+        let imported = imported(&text);
+        assert_config(&imported);
+        assert_eq!(at(&parsed(&imported), key), expected, "{text}\n{}", imported.config);
+    }
+}
+
+/// A client must not send by itself what nginx set from something that lbd does not know.
+#[test]
+fn headers_that_lbd_cannot_set_are_taken_from_clients() {
+    let (table, _) = service("proxy_set_header X-User $ssl_client_s_dn;");
+    assert_eq!(at(&table, "request_headers/remove"), "[\"X-User\"]");
 }
 
 /// Method: every directive that the parser finds is counted, noted, or inside one that is not needed.

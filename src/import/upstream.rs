@@ -10,12 +10,15 @@ use super::{
     scope::{Context, Scope, span_within},
     value,
 };
-use crate::model::Address;
+use crate::model::{Address, Millis};
 
 /// The largest weight of an endpoint.
 const WEIGHT_MAX: u64 = 1000;
 /// The longest time limit of a service, in seconds.
 const SECONDS_MAX: u64 = 24 * 3600;
+
+/// The shortest time that lbd leaves an endpoint out.
+const OUT_MIN: Millis = Millis(100);
 
 /// Endpoints with their weights, each once.
 type Endpoints = Vec<(String, u64)>;
@@ -119,7 +122,14 @@ fn server<'a>(
         match arg.split_once('=').unwrap_or((arg, "")) {
             ("weight", number) => weight = number.parse().unwrap_or(1),
             ("max_fails", number) => fails = number.parse::<u32>().ok(),
-            ("fail_timeout", span) => out = span_within(span, SECONDS_MAX).map(|(span, _)| span),
+            ("fail_timeout", span) => {
+                let typed = value::span(span);
+                let within = typed.map(|span| span.clamp(OUT_MIN, Millis::from_secs(SECONDS_MAX)));
+                if typed != within {
+                    ledger.differs(directive, "lbd takes the nearest fail_timeout that it has");
+                }
+                out = within.map(|span| span.to_string());
+            }
             ("backup", _) => backup = true,
             ("down", _) => down = true,
             // Names are resolved again and again anyway.
