@@ -189,6 +189,7 @@ mod tests {
         let mut settings = config::check(text, &read).unwrap();
         let listener = settings.listener.values_mut().next().unwrap();
         let tls = Arc::make_mut(listener).tls.as_mut().unwrap();
+        tls.certificates[0].facts.not_before = Moment(0);
         tls.certificates[0].facts.not_after = Moment(not_after);
         settings
     }
@@ -234,6 +235,11 @@ mod tests {
         let (old, new) = (settings(100 * DAY), settings(50 * DAY));
         assert!(refuse_expired(&old, &new, Moment(60 * DAY)).is_err());
         assert!(refuse_expired(&old, &new, Moment(40 * DAY)).is_ok());
+        let mut early = new.clone();
+        let listener = early.listener.values_mut().next().unwrap();
+        let tls = Arc::make_mut(listener).tls.as_mut().unwrap();
+        tls.certificates[0].facts.not_before = Moment(45 * DAY);
+        assert!(refuse_expired(&old, &early, Moment(40 * DAY)).is_err());
         // It runs already: a reload of something else must still be possible.
         assert!(refuse_expired(&new, &new, Moment(60 * DAY)).is_ok());
     }

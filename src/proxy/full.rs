@@ -295,13 +295,14 @@ impl ProxyHttp for Full {
         }
         changes::to_client(session.req_header(), response, exchange)?;
         let policy = exchange.field().map(|field| &field.service.settings.policy);
-        // HTTP/1.0 clients need the length that compressing takes away.
         let compression = policy.and_then(|policy| policy.compression.as_ref());
-        if let Some(compression) = compression.filter(|_| !is_old(session)) {
+        let is_http2 = exchange.link().is_some_and(|link| link.protocol.is_http2());
+        // Then the length that compressing takes away is all that an HTTP/1.0 client could go by.
+        let needs_length = is_http2 && is_old(session);
+        if let Some(compression) = compression.filter(|_| !needs_length) {
             exchange.encoder = compress::begin(session.req_header(), response, compression)?;
         }
         response.set_version(Version::HTTP_11);
-        let is_http2 = exchange.link().is_some_and(|link| link.protocol.is_http2());
         let method = &session.req_header().method;
         if is_old(session) && without_chunks(response, method, is_http2)? {
             session.set_keepalive(None);
