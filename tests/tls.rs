@@ -41,6 +41,7 @@ fn requests_come_through_tls_and_the_endpoint_is_told() {
     let large = ask(&mut stream, "a.example", "/bytes/3000000").unwrap();
     assert!(large.len() > 3_000_000);
     assert_eq!(blue.connections(), 1);
+    assert!(lab.ctl("check blue").succeeds().contains("days left"));
 }
 
 #[test]
@@ -182,6 +183,9 @@ fn certificates_that_end_soon_are_told_in_time() {
     assert_eq!(told["severity"], "critical");
     assert!(told["summary"].as_str().unwrap().contains("a.example"), "{told}");
     assert!(lab.ctl("cert list").succeeds().contains("expired"));
+    let start = lab.ctl("check blue --json");
+    assert!(start.stdout.contains("has expired"), "{}", start.stdout);
+    start.fails_with(1);
     let metric =
         format!("lbd_certificate_expiry_seconds{{listener=\"http\",file={:?}}}", pki.path("a.pem"));
     assert!((1_609_400_000.0..1_609_600_000.0).contains(&lab.metric(&metric)));

@@ -9,15 +9,20 @@ use std::{
 
 use super::Control;
 use crate::{
-    api::certificate::{CertificateList, CertificateSource, CertificateView},
+    api::{
+        certificate::{CertificateList, CertificateSource, CertificateView},
+        release::CheckRow,
+    },
     config,
     model::{
         Actor, Moment, Refusal, Settings, Severity,
         tls::{Certificate, CertificateFacts, ListenerTls},
-        units::ListenerName,
+        units::{ListenerName, ServiceName},
     },
 };
 
+/// What a preflight's row about a certificate is called.
+pub const CHECK: &str = "certificate";
 const DAY: u64 = 24 * 3600 * 1000;
 
 /// What was told of certificates that end, so that each is told once.
@@ -68,6 +73,37 @@ impl<'c> Shown<'c> {
             left if left < very_soon || now >= not_after => Some(Severity::Critical),
             left if left < soon => Some(Severity::Warning),
             _ => None,
+        }
+    }
+
+    /// Whether clients of a service with these hosts may be shown it.
+    fn is_for(self, hosts: &[String]) -> bool {
+        let is_under = |name: &str, pattern: &str| {
+            let parent = pattern.strip_prefix("*.");
+            name == pattern
+                || parent.is_some_and(|p| name.split_once('.').is_some_and(|n| n.1 == p))
+        };
+        let names = &self.certificate.facts.names;
+        let is_shown = |host: &String| {
+            host == "*" || names.iter().any(|name| is_under(host, name) || is_under(name, host))
+        };
+        hosts.is_empty() || hosts.iter().any(is_shown)
+    }
+
+    fn row(self, service: &ServiceName, now: Moment) -> CheckRow {
+        let Self { listener, certificate, .. } = self;
+        let (names, end) = (certificate.facts.names.join(", "), certificate.facts.not_after);
+        let when = match end.0.checked_sub(now.0) {
+            None => "has expired".to_owned(),
+            Some(left) => format!("{} days left", left / DAY),
+        };
+        CheckRow {
+            service: service.clone(),
+            endpoint: None,
+            check: CHECK.to_owned(),
+            passed: self.urgency(now) != Some(Severity::Critical),
+            text: format!("that of listener {listener} for {names}: {when}"),
+            took_ms: None,
         }
     }
 
@@ -152,6 +188,17 @@ impl Control {
         }
     }
 
+    /// The certificates that clients of a service are shown, as rows of a preflight: one that ends very
+    /// soon does not pass.
+    pub fn certificate_rows(&self, service: &ServiceName, now: Moment) -> Vec<CheckRow> {
+        let settings = &self.model.settings;
+        let hosts = settings.service.get(service).map(|s| s.hosts.as_slice()).unwrap_or_default();
+        let files = certificates(settings).map(Shown::of(CertificateSource::File));
+        let acme = self.acme.issued(settings).map(Shown::of(CertificateSource::Acme));
+        let all = files.chain(acme).filter(|shown| shown.is_for(hosts));
+        all.map(|shown| shown.row(service, now)).collect()
+    }
+
     /// The certificates in force.
     pub fn certificates(&self, now: Moment) -> CertificateList {
         let settings = &self.model.settings;
@@ -228,6 +275,20 @@ mod tests {
         assert_eq!(severity, Severity::Warning);
         assert!(text.contains("could not renew it"), "{text}");
         assert_eq!(at(94).unwrap().0, Severity::Critical);
+    }
+
+    #[test]
+    fn a_preflight_minds_the_certificates_of_its_service() {
+        let settings = settings(100 * DAY);
+        let shown = files(&settings).next().unwrap();
+        let service: ServiceName = "app".parse().unwrap();
+        let passed = |day: u64| shown.row(&service, Moment(day * DAY)).passed;
+        assert!(passed(80) && !passed(94) && !passed(101));
+        let is_for = |hosts: &[&str]| {
+            shown.is_for(&hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>())
+        };
+        assert!(is_for(&[]) && is_for(&["*"]) && is_for(&["a.example"]) && is_for(&["*.example"]));
+        assert!(!is_for(&["b.example"]) && !is_for(&["*.other"]));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Every ready endpoint of the pool must be healthy and pass every `[[service.NAME.check]]`, asked
 //! straight and not through the listeners. An endpoint's checks are made in the order of the file, so
 //! that a login can come before an order, and all of them, so that one report names every problem. Up
-//! to eight endpoints are asked at a time.
+//! to eight endpoints are asked at a time. And no certificate that the service's clients are shown may
+//! end very soon: within 7 days, or a twelfth of its life where lbd renews it.
 //!
 //! A request has the check's headers, and where they say nothing: `Host` as for health probes, lbd's
 //! `User-Agent`, and `Content-Type: application/json` if the data begins with `{` or `[`. Redirects are
@@ -19,7 +20,7 @@ use std::{collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use super::{
-    Shared,
+    Shared, certificates, clock,
     dial::Dialer,
     probe::{default_host, probe_once},
 };
@@ -55,13 +56,18 @@ pub async fn preflight(
     services: &[ServiceName],
 ) -> Result<CheckReport, Refusal> {
     let round = Round::new(&control.borrow().model, pool, services)?;
-    Ok(round.make().await)
+    let services = round.services.clone();
+    let mut report = round.make().await;
+    let (control, now) = (control.borrow(), clock::now());
+    report.rows.extend(services.iter().flat_map(|service| control.certificate_rows(service, now)));
+    report.passed = report.rows.iter().all(|row| row.passed);
+    Ok(report)
 }
 
 /// Whether a plan that requires this much minds how a row went.
 pub fn is_required(row: &CheckRow, required: &[Requirement]) -> bool {
     let what = match row.check.as_str() {
-        HEALTH | ENDPOINTS => Requirement::Health,
+        HEALTH | ENDPOINTS | certificates::CHECK => Requirement::Health,
         _ => Requirement::Checks,
     };
     required.contains(&what)
@@ -75,6 +81,9 @@ pub fn problems(report: &CheckReport) -> Option<String> {
     let text = row.text.lines().collect::<Vec<_>>().join(" ");
     let first = match &row.endpoint {
         Some(endpoint) => format!("{} at {endpoint}: {text}", row.check),
+        None if row.check == certificates::CHECK => {
+            format!("{}: the certificate {text}", row.service)
+        }
         None => format!("{}: {text}", row.service),
     };
     Some(match failed.count() {
