@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Read,
-    places::file_path,
+    places::file_content,
     reader::{Section, Value},
     values::word,
 };
@@ -120,16 +120,8 @@ fn pem(
     is_sound: impl FnOnce(&str) -> Result<(), Fault>,
 ) -> Option<Option<Pem>> {
     let Some(value) = section.take(key) else { return Some(None) };
-    let path = file_path(&value)?;
-    let text = match read(&path) {
-        Ok(text) => text,
-        Err(error) => {
-            return value.problem(format!(
-                "{} cannot be read: {error}; write the path of a PEM file that lbd may read",
-                value.shown()
-            ));
-        }
-    };
+    let write = "write the path of a PEM file that lbd may read";
+    let (path, text) = file_content(&value, read, write)?;
     if let Err(fault) = is_sound(&text) {
         return value.problem(format!(
             "{} {fault}; write the path of a PEM file that is whole",

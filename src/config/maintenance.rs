@@ -1,10 +1,10 @@
 //! `[maintenance]`, with the template of its page.
 
-use std::{path::Path, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use super::{
     Read,
-    places::{file_path, network},
+    places::{file_content, network},
     reader::{Section, Value},
     values::{Limits, span, text},
 };
@@ -18,12 +18,11 @@ const MESSAGE: &str = "We are carrying out maintenance and will be back shortly.
 /// Reads `[maintenance]`; `read` reads the template.
 pub(super) fn maintenance(mut section: Section<'_>, read: Read<'_>) -> MaintenanceDefaults {
     let networks = "a list of networks, as in [\"10.0.0.0/8\"]";
-    let page = section.take("page");
-    let path = page.as_ref().and_then(file_path);
-    let template = page.zip(path.as_deref()).and_then(|(value, path)| template(&value, path, read));
+    let page = section.take("page").and_then(|value| template(&value, read));
+    let (page, template) = page.unzip();
     let message = section.optional("message", text(MESSAGE_MAX));
     let maintenance = MaintenanceDefaults {
-        page: path,
+        page,
         template,
         message: message.map_or_else(|| MESSAGE.into(), Into::into),
         retry_after: section.or("retry_after", Millis::from_secs(60), span(RETRY_LIMITS)),
@@ -33,16 +32,9 @@ pub(super) fn maintenance(mut section: Section<'_>, read: Read<'_>) -> Maintenan
     maintenance
 }
 
-fn template(value: &Value<'_>, path: &Path, read: Read<'_>) -> Option<Arc<str>> {
-    let text = match read(path) {
-        Ok(text) => text,
-        Err(error) => {
-            return value.problem(format!(
-                "{} cannot be read: {error}; write the path of an HTML file that lbd may read",
-                value.shown()
-            ));
-        }
-    };
+fn template(value: &Value<'_>, read: Read<'_>) -> Option<(PathBuf, Arc<str>)> {
+    let write = "write the path of an HTML file that lbd may read";
+    let (path, text) = file_content(value, read, write)?;
     // Better refused now than found broken when the page is needed. Values are filled in later.
     if let Err(error) = minijinja::Environment::new().template_from_str(&text) {
         let line = error.line().map_or_else(String::new, |line| format!(" at its line {line}"));
@@ -52,5 +44,5 @@ fn template(value: &Value<'_>, path: &Path, read: Read<'_>) -> Option<Arc<str>> 
             error.detail().unwrap_or("syntax error"),
         ));
     }
-    Some(text.into())
+    Some((path, text.into()))
 }

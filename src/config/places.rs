@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{reader::Value, values::parsed};
+use super::{Read, reader::Value, values::parsed};
 use crate::model::address::{Address, is_host_name};
 
 /// Longest path of a Unix socket in bytes: `sun_path` holds 108 with its terminator.
@@ -168,6 +168,19 @@ pub(super) fn mail_address(value: &Value<'_>) -> Option<Arc<str>> {
         .filter(is_address)
         .map(Into::into)
         .or_else(|| value.is_not("a mail address", write))
+}
+
+/// The path of a file, and what is in it; `write` says what to write if it cannot be read.
+pub(super) fn file_content(
+    value: &Value<'_>,
+    read: Read<'_>,
+    write: &str,
+) -> Option<(PathBuf, String)> {
+    let path = file_path(value)?;
+    match read(&path) {
+        Ok(text) => Some((path, text)),
+        Err(error) => value.problem(format!("{} cannot be read: {error}; {write}", value.shown())),
+    }
 }
 
 /// `path` seen from the folder of `file`.

@@ -1,8 +1,11 @@
 //! `[listener.NAME.tls]`, with the files that it names.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::{Read, places::file_path, reader::Value, values::word};
+use super::{Read, places::file_content, reader::Value, values::word};
 use crate::{
     model::{
         settings::Secret,
@@ -120,15 +123,9 @@ pub fn reread(tls: &ListenerTls, read: Read<'_>) -> Result<ListenerTls, Vec<Stri
 }
 
 /// A file's path, and what is in it.
-fn with_content(read: Read<'_>) -> impl Fn(&Value<'_>) -> Option<(std::path::PathBuf, Arc<str>)> {
+fn with_content(read: Read<'_>) -> impl Fn(&Value<'_>) -> Option<(PathBuf, Arc<str>)> {
     move |value| {
-        let path = file_path(value)?;
-        match read(&path) {
-            Ok(text) => Some((path, text.into())),
-            Err(error) => value.problem(format!(
-                "{} cannot be read: {error}; check the path and that lbd's user may read the file",
-                value.shown()
-            )),
-        }
+        let write = "check the path and that lbd's user may read the file";
+        file_content(value, read, write).map(|(path, text)| (path, text.into()))
     }
 }

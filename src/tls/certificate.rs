@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use rustls::{
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    sign::CertifiedKey,
-};
+use rustls::{crypto::aws_lc_rs, pki_types::CertificateDer, sign::CertifiedKey};
 use x509_parser::{
     extensions::GeneralName,
     pem::Pem,
     prelude::{FromDer, X509Certificate},
 };
 
+use super::private_key;
 use crate::model::{Moment, tls::CertificateFacts};
 
 /// Reads a certificate with its chain and, if it is in the file as well, a stapled OCSP response
@@ -36,7 +33,7 @@ pub fn certificate(
         ));
     };
     let facts = facts(leaf).map_err(Problem::Certificate)?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| {
+    let key = private_key(key).map_err(|_| {
         Problem::Key("holds no private key in PEM (-----BEGIN PRIVATE KEY-----)".into())
     })?;
     let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{
-    super::{places::file_path, reader::Value},
+    super::{places::file_content, reader::Value},
     Read,
 };
 use crate::model::policy::{
@@ -82,14 +82,7 @@ pub(super) fn error_pages(read: Read<'_>) -> impl Fn(&Value<'_>) -> Option<Error
 }
 
 fn contents(value: &Value<'_>, read: Read<'_>) -> Option<(PathBuf, String)> {
-    let path = file_path(value)?;
-    match read(&path) {
-        Ok(text) => Some((path, text)),
-        Err(error) => value.problem(format!(
-            "{} cannot be read: {error}; write the path of a file that lbd may read",
-            value.shown()
-        )),
-    }
+    file_content(value, read, "write the path of a file that lbd may read")
 }
 
 #[cfg(test)]
