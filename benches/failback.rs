@@ -9,6 +9,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
+#[allow(dead_code, unused_imports, reason = "the bench uses a part of it")]
 #[path = "../tests/support/mod.rs"]
 mod support;
 

@@ -1,11 +1,11 @@
 //! Certificates that lbd gets by itself, from a real ACME server.
 
-mod support;
-
 use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 
+use crate::support::{
+    Lab, Origin, Outcome, Pebble, Pki, Plan, Request, Secured, ask, secured, within,
+};
 use rustls::{ClientConfig, pki_types::CertificateDer};
-use support::{Lab, Origin, Outcome, Pebble, Pki, Plan, Request, Secured, ask, secured, within};
 
 /// How long an order may take, on a machine that does much else.
 const ORDER: Duration = Duration::from_secs(60);

@@ -1,11 +1,9 @@
 //! The admin API, as curl would use it: plain HTTP and JSON over the socket.
 
-mod support;
-
 use std::net::SocketAddr;
 
+use crate::support::{Answer, Client, Dead, Lab, Origin, Request, eventually};
 use serde_json::{Value, json};
-use support::{Answer, Client, Dead, Lab, Origin, Request, eventually};
 
 fn lab_of(blue: &Origin, green: &Origin) -> Lab {
     Lab::new().pool("blue", blue).pool("green", green).start()
@@ -229,7 +227,7 @@ fn metrics_have_their_documented_names() {
 }
 
 fn predicted_requests(users: usize) -> f64 {
-    support::predicted(users, 50).len() as f64
+    crate::support::predicted(users, 50).len() as f64
 }
 
 /// Method: a follower is told of a change as it happens, with the event that the journal has.

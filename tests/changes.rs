@@ -1,8 +1,6 @@
 //! What is changed on the way: headers, paths, redirects, trace context.
 
-mod support;
-
-use support::{Answer, Lab, Origin, Plan, RawOrigin, Request};
+use crate::support::{Answer, Lab, Origin, Plan, RawOrigin, Request};
 
 /// A lab whose only pool is this origin, with lines for its service.
 fn with(origin: &Origin, lines: &str) -> Plan {

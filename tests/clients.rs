@@ -1,18 +1,18 @@
 //! Real programs on both sides: curl, Python and Node as clients, Python and nginx as origins.
 
-mod support;
-
 use std::{
     fs,
     path::Path,
     process::{Child, Command, Stdio},
 };
 
+use crate::support::{
+    Lab, Origin, Outcome, PATIENCE, Request, eventually, installed, predicted, within,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use support::{Lab, Origin, Outcome, PATIENCE, Request, eventually, installed, predicted, within};
 
 fn two() -> (Origin, Origin, Lab) {
     let (blue, green) = (Origin::answering("blue"), Origin::answering("green"));

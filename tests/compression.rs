@@ -1,7 +1,5 @@
 //! Compression, as clients and caches see it.
 
-mod support;
-
 use std::{
     io::{Read, Write},
     net::TcpListener,
@@ -9,7 +7,7 @@ use std::{
     thread,
 };
 
-use support::{Answer, Lab, Plan, RawOrigin, Request};
+use crate::support::{Answer, Lab, Plan, RawOrigin, Request};
 
 const TEXT: &str = "all work and no play makes lbd a dull proxy\n";
 
@@ -133,7 +131,7 @@ fn an_event_is_not_held_back() {
             let _ = stream.read(&mut [0; 4096]).unwrap();
             let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
             stream.write_all(format!("{head}data: one\n\n").as_bytes()).unwrap();
-            wait.recv_timeout(support::PATIENCE).expect("the first event arrives");
+            wait.recv_timeout(crate::support::PATIENCE).expect("the first event arrives");
             stream.write_all(b"data: two\n\n").unwrap();
         });
         let lab = Lab::new().pool("blue", address).app("compression = {}").start();
@@ -161,7 +159,7 @@ fn an_event_is_not_held_back() {
 }
 
 /// The next chunk of a body; empty at its end.
-fn chunk(client: &mut support::Client) -> Vec<u8> {
+fn chunk(client: &mut crate::support::Client) -> Vec<u8> {
     let size = usize::from_str_radix(&client.line(), 16).expect("the size of a chunk");
     let mut bytes = client.bytes(size + 2);
     bytes.truncate(size);

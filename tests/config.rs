@@ -1,11 +1,9 @@
 //! The config file: mistakes, reloads, and starts that cannot be.
 
-mod support;
-
 use std::{fs, net::TcpListener, os::unix::fs::symlink};
 
+use crate::support::{Lab, Origin, Outcome, Plan, Request, timed};
 use nix::sys::signal::Signal;
-use support::{Lab, Origin, Outcome, Plan, Request, timed};
 
 const FIVE_MISTAKES: &str = "[listener.http]
 address = \"nonsense\"
@@ -95,7 +93,7 @@ fn a_reload_comes_by_command_signal_and_file() {
     }
     let done = lab.metric("lbd_config_reloads_total{result=\"done\"}");
     assert!(done >= 6.0, "{done} reloads");
-    assert_eq!(lab.users(200).on("green"), support::predicted(200, 60));
+    assert_eq!(lab.users(200).on("green"), crate::support::predicted(200, 60));
 }
 
 /// Method: a file with two mistakes is loaded by command; traffic, revision and the next good reload
@@ -113,7 +111,7 @@ fn a_bad_file_changes_nothing_and_is_reported() {
     assert_eq!((lab.status().revision, lab.status().share("green")), (before, "25%".into()));
     lab.write_config("this is not toml");
     lab.ctl("config reload").fails_with(4);
-    assert_eq!(lab.users(200).on("green"), support::predicted(200, 25));
+    assert_eq!(lab.users(200).on("green"), crate::support::predicted(200, 25));
     assert!(lab.metric("lbd_config_reloads_total{result=\"refused\"}") >= 2.0);
     assert!(lab.events().iter().any(|e| e["kind"] == "reload" && e["severity"] == "warning"));
     lab.write_plan(&lab.plan);

@@ -1,7 +1,5 @@
 //! The disk: one that hangs or is full holds up nothing but what must be written first.
 
-mod support;
-
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::{OpenOptionsExt, symlink},
@@ -9,11 +7,11 @@ use std::{
     process::Child,
 };
 
+use crate::support::{Lab, Origin, Plan, eventually};
 use nix::{
     sys::{signal::Signal, stat::Mode},
     unistd::mkfifo,
 };
-use support::{Lab, Origin, Plan, eventually};
 
 fn two() -> (Origin, Origin) {
     (Origin::answering("blue"), Origin::answering("green"))

@@ -1,13 +1,11 @@
 //! Endpoints: put in, taken out, drained, and chosen among.
 
-mod support;
-
 use std::{
     collections::BTreeSet,
     thread::{self, JoinHandle},
 };
 
-use support::{Answer, Dead, Lab, Origin, Outcome, Request, eventually};
+use crate::support::{Answer, Dead, Lab, Origin, Outcome, Request, eventually};
 
 /// A request that runs on a thread of its own.
 fn in_background(lab: &Lab, request: Request) -> JoinHandle<Answer> {

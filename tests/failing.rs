@@ -1,8 +1,6 @@
 //! Failing: what clients get when an origin, the request or the client itself is broken.
 
-mod support;
-
-use support::{Dead, Deaf, Lab, Origin, Plan, RawOrigin, Request, timed};
+use crate::support::{Dead, Deaf, Lab, Origin, Plan, RawOrigin, Request, timed};
 
 /// Quick limits towards endpoints, so that waiting for them is short.
 fn quick() -> Plan {

@@ -1,14 +1,12 @@
 //! gRPC end to end, with Python's grpcio on both sides: unary calls, all three kinds of streams,
 //! trailers, deadlines, and what the guard is told of statuses.
 
-mod support;
-
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
 };
 
-use support::{Lab, Outcome};
+use crate::support::{Lab, Outcome};
 
 /// The peer's command; `None` if grpcio is not installed. `GRPC_PYTHON` names another interpreter.
 fn peer(words: &[&str]) -> Option<Command> {

@@ -1,8 +1,6 @@
 //! Guard: a bad release takes itself back, on real sockets.
 
-mod support;
-
-use support::{Lab, Load, Origin, Plan, eventually};
+use crate::support::{Lab, Load, Origin, Plan, eventually};
 
 struct Site {
     blue: Origin,
@@ -134,7 +132,7 @@ fn pinned_testers_are_not_judged() {
     site.lab.ctl("weight green 1").succeeds();
     site.green.status(500);
     for _ in 0..200 {
-        let pinned = support::Request::get("/").header("x-pin", "green:open-sesame");
+        let pinned = crate::support::Request::get("/").header("x-pin", "green:open-sesame");
         site.lab.request(&pinned).expect(500);
     }
     assert_eq!(site.lab.status().share("green"), "1%");

@@ -1,8 +1,6 @@
 //! Health: checks take failing endpoints out and back, and pools step in for each other.
 
-mod support;
-
-use support::{Dead, Lab, Origin, Plan, Request, eventually};
+use crate::support::{Dead, Lab, Origin, Plan, Request, eventually};
 
 /// Checks every 100 ms, of which two in a row decide.
 const CHECKS: &str = "[service.app.health]\npath = \"/healthz\"\ninterval = \"100ms\"\n\

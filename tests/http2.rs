@@ -1,15 +1,13 @@
 //! HTTP/2 towards clients: requests beside each other, their limits, and clients who misbehave.
 
-mod support;
-
 use std::collections::BTreeSet;
 
-use http::Request;
-use support::{
-    Dead, Http2, Lab, Origin, Outcome, PATIENCE, Pki, RawOrigin, eventually,
+use crate::support::{
+    Dead, Http2, Lab, Origin, Outcome, PATIENCE, Pki, RawOrigin, Speech, eventually,
     h2::{send, whole},
     installed, predicted,
 };
+use http::Request;
 use tokio::time::timeout;
 
 fn lab(blue: &Origin) -> Lab {
@@ -76,6 +74,20 @@ async fn streamed_bodies_arrive_whole_and_leave_nothing_behind() {
         assert_eq!(client.get("http://a/").await.body, b"blue");
     }
     lab.until_metric("lbd_requests_total{service=\"app\",pool=\"blue\",code=\"200\"}", 60.0);
+}
+
+/// Both sides speak HTTP/2, as with gRPC: what is said after the body comes through.
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_of_answers_come_through() {
+    let blue = Origin::speaking("blue", Speech { http2: true, tls: None });
+    let lab = Lab::new().pool("blue", &blue).link("blue", "protocol = 'h2c'").start();
+    let mut client = Http2::plain(lab.address()).await;
+    for _ in 0..3 {
+        let answer = client.get("http://a/grpc/end/5").await;
+        let trailers = answer.trailers.expect("trailers");
+        assert_eq!((answer.status, &trailers["grpc-status"]), (200, &"5".parse().unwrap()));
+        assert_eq!(client.get("http://a/").await.trailers, None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -312,7 +324,7 @@ async fn it_can_be_switched_off() {
     let tls = format!("http2 = false\ntls = {{ {} }}", pki.certificates(&["a"]));
     let lab = Lab::new().listener(&tls).pool("blue", &blue).start();
     let config = std::sync::Arc::new(pki.client(&["h2", "http/1.1"]));
-    let stream = support::secured(&config, lab.address(), "a.example").unwrap();
+    let stream = crate::support::secured(&config, lab.address(), "a.example").unwrap();
     assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
 }
 
@@ -329,7 +341,7 @@ fn h2load_sees_no_failure_while_weights_change() {
     let mut h2load = std::process::Command::new("h2load");
     h2load.args(["-n", "4000", "-c", "10", "-m", "20"]);
     h2load.arg(format!("https://localhost:{}/", lab.address().port()));
-    let running = support::Begun::new(h2load, lab.folder());
+    let running = crate::support::Begun::new(h2load, lab.folder());
     for weight in [20, 50, 0, 100, 0] {
         lab.ctl(&format!("weight green {weight}")).succeeds();
     }

@@ -1,7 +1,5 @@
 //! Coming from nginx: `lbctl config import-nginx`.
 
-mod support;
-
 use std::{
     fs, io,
     net::TcpListener,
@@ -10,11 +8,11 @@ use std::{
     sync::LazyLock,
 };
 
+use crate::support::{Client, Lab, Origin, Outcome, Request, eventually, installed};
 use lbd::{
     config,
     import::{Files, Imported, import},
 };
-use support::{Client, Lab, Origin, Outcome, Request, eventually, installed};
 
 /// nginx files with the config and the notes that come of them, in `tests/import`. To write them anew,
 /// run with `IMPORT_WRITE=1` and read the difference.

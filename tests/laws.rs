@@ -84,3 +84,16 @@ fn files_are_short_and_nothing_is_left_open() {
         }
     }
 }
+
+/// A file that main.rs does not name would never run.
+#[test]
+fn every_file_of_tests_is_part_of_their_binary() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let main = fs::read_to_string(folder.join("main.rs")).unwrap();
+    for entry in fs::read_dir(&folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if let Some(topic) = name.strip_suffix(".rs").filter(|topic| *topic != "main") {
+            assert!(main.contains(&format!("mod {topic};")), "tests/main.rs lacks {topic}");
+        }
+    }
+}

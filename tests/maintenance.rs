@@ -1,10 +1,8 @@
 //! Maintenance: what users see meanwhile, who passes, and how it ends.
 
-mod support;
-
 use std::{fs, thread};
 
-use support::{Answer, Lab, Origin, Request};
+use crate::support::{Answer, Lab, Origin, Request};
 
 fn lab_of(blue: &Origin) -> Lab {
     Lab::new().listener("trusted_proxies = [\"127.0.0.1\"]").pool("blue", blue).start()

@@ -1,14 +1,12 @@
 //! Notices: who is told of what, and that nobody who is told can hold up anything.
 
-mod support;
-
 use std::{
     fs::{self, OpenOptions},
     os::unix::fs::{OpenOptionsExt, symlink},
 };
 
+use crate::support::{Dead, Lab, Load, Origin, Receiver, Request, eventually};
 use nix::{sys::stat::Mode, unistd::mkfifo};
-use support::{Dead, Lab, Load, Origin, Receiver, Request, eventually};
 
 struct Site {
     _blue: Origin,

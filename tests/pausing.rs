@@ -1,10 +1,8 @@
 //! `pause` and `resume`: requests are held for a bounded time, and lose nothing.
 
-mod support;
-
 use std::thread;
 
-use support::{Lab, Origin, Request};
+use crate::support::{Lab, Origin, Request};
 
 fn lab() -> (Origin, Origin, Lab) {
     let (blue, green) = (Origin::answering("blue"), Origin::answering("green"));

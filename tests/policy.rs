@@ -1,12 +1,10 @@
 //! Who gets in: body sizes, networks, rates, passwords; own error pages; what lbd answers itself is nobody's fault.
 
-mod support;
-
 use std::{collections::BTreeSet, fs};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use support::{Answer, Client, Lab, Origin, Plan, Request, eventually};
+use crate::support::{Answer, Client, Lab, Origin, Plan, Request, eventually};
 
 const OWN_413: &str = "lbd_requests_total{service=\"app\",pool=\"-\",code=\"413\"}";
 

@@ -1,21 +1,19 @@
 //! Clients who come through a proxy in front, and clients with too many connections.
 
-mod support;
-
 use std::{
     io::{Read, Write},
     net::TcpStream,
     sync::Arc,
 };
 
-use support::{Client, Lab, Origin, Pki, Request, eventually};
+use crate::support::{Client, Lab, Origin, Pki, Request, eventually};
 
 const IN_FRONT: &str = "proxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]";
 
 /// What a connection that begins with `header` is answered.
 fn answer(lab: &Lab, header: &[u8]) -> String {
     let mut tcp = TcpStream::connect(lab.address()).unwrap();
-    tcp.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    tcp.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
     tcp.write_all(header).unwrap();
     tcp.write_all(b"GET /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = Vec::new();
@@ -64,7 +62,7 @@ fn it_comes_before_tls() {
     let config = Arc::new(pki.client(&["http/1.1"]));
     let connection = rustls::ClientConnection::new(config, name).unwrap();
     let mut stream = rustls::StreamOwned::new(connection, tcp);
-    let told = support::ask(&mut stream, "a.example", "/echo").unwrap();
+    let told = crate::support::ask(&mut stream, "a.example", "/echo").unwrap();
     assert!(told.contains(r#"["x-forwarded-for","2001:db8::7"]"#), "{told}");
 }
 

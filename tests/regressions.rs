@@ -1,7 +1,5 @@
 //! Regressions of traffic: each was wrong once, between a client, lbd and an endpoint.
 
-mod support;
-
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -9,9 +7,9 @@ use std::{
     time::Duration,
 };
 
+use crate::support::{Client, Lab, Origin, PATIENCE, RawOrigin, Request, eventually, timed};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
-use support::{Client, Lab, Origin, PATIENCE, RawOrigin, Request, eventually, timed};
 
 /// A connection whose receive buffer is small, so that what is not read stays with lbd.
 fn narrow(lab: &Lab) -> TcpStream {

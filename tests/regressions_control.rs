@@ -1,7 +1,5 @@
 //! Regressions of control: each was wrong once, in the state, the journal, the API or at an end.
 
-mod support;
-
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -9,12 +7,12 @@ use std::{
     time::Duration,
 };
 
+use crate::support::{Answer, Client, Lab, Origin, Outcome, Plan, Request, eventually, within};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::{Value, json};
-use support::{Answer, Client, Lab, Origin, Outcome, Plan, Request, eventually, within};
 
 fn two() -> (Origin, Origin) {
     (Origin::answering("blue"), Origin::answering("green"))

@@ -1,10 +1,8 @@
 //! Rollouts: staged shifts to a candidate, as scripts and people drive them.
 
-mod support;
-
 use std::{collections::BTreeSet, fs};
 
-use support::{Dead, Lab, Load, Origin, Plan, predicted};
+use crate::support::{Dead, Lab, Load, Origin, Plan, predicted};
 
 /// Stages that are over soon, if there is traffic to judge. Nothing is compared with response times of
 /// a moment ago, because other tests slow this machine down as they come and go.
@@ -299,7 +297,8 @@ fn a_fresh_cohort_is_not_the_usual_one() {
 fn status_and_metrics_show_where_it_stands() {
     let stage = "lbd_rollout_stage";
     let metric = |lab: &Lab| {
-        let text = lab.admin().call(&support::Request::get("/metrics").host("lbd")).expect(200);
+        let text =
+            lab.admin().call(&crate::support::Request::get("/metrics").host("lbd")).expect(200);
         let line = text.text().lines().find(|line| line.starts_with(stage)).map(str::to_owned);
         line.and_then(|line| line.rsplit(' ').next().map(str::to_owned)).unwrap_or_default()
     };

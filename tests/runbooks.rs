@@ -2,16 +2,14 @@
 //! shorter than on paper, by configuration. Response times are judged by limits and not compared with
 //! the baseline's, since other tests slow this machine down as they come and go.
 
-mod support;
-
 use std::{
     collections::BTreeSet,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
 };
 
+use crate::support::{Lab, Load, Origin, Receiver, Request, eventually};
 use lbd::model::Share;
-use support::{Lab, Load, Origin, Receiver, Request, eventually};
 
 const PATIENT: &str = "compare = false\nmin_requests = 20\nwindow = \"2s\"\n";
 
@@ -79,7 +77,7 @@ fn answers(site: &Site) -> BTreeSet<u16> {
     let paths = ["/", "/api/v1/campaigns", "/track/open/7?x=1"];
     let all = listeners.iter().flat_map(|listener| paths.map(|path| (&listener.address, path)));
     all.map(|(address, path)| {
-        let mut client = support::Client::tcp(address.parse().unwrap()).unwrap();
+        let mut client = crate::support::Client::tcp(address.parse().unwrap()).unwrap();
         client.call(&Request::get(path)).status
     })
     .collect()
@@ -431,7 +429,7 @@ fn r4_any_5xx_of_one_service_takes_both_back_and_no_request_reaches_green() {
     let loads = [platform.load("backend", "/track/open/1"), platform.load("frontend", "/")];
     platform.lab.ctl("rollout start green --hold 10m").succeeds();
     loads.iter().for_each(|load| load.goes_on(100));
-    let user = support::predicted(100, 10).pop_first().expect("somebody is on green");
+    let user = crate::support::predicted(100, 10).pop_first().expect("somebody is on green");
     platform.green(1).status_at("/track/click/1", 500);
     let request = Request::get("/track/click/1").host("backend.test").user(&user);
     // The shield answers with blue's redirect, and the user sees nothing of it.
@@ -462,7 +460,7 @@ fn r4_a_5xx_of_the_old_version_protects_no_5xx_of_the_new_one() {
     let load = platform.load("backend", "/track/open/1");
     platform.lab.ctl("rollout start green --hold 10m").succeeds();
     load.goes_on(300);
-    let canary = support::predicted(100, 10);
+    let canary = crate::support::predicted(100, 10);
     let others = (0..).map(|n| format!("user-{n}")).find(|user| !canary.contains(user));
     let click = Request::get("/track/click/1").host("backend.test");
     platform.origins[1][0].status_at("/track/click/1", 500);

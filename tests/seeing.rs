@@ -1,12 +1,10 @@
 //! Seeing: what the access log and the status tell of the traffic.
 
-mod support;
-
 use std::{fs, path::Path};
 
+use crate::support::{Lab, Origin, Plan, Request, eventually};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::{Lab, Origin, Plan, Request, eventually};
 
 fn logged(blue: &Origin, green: &Origin, folder: &Path, format: &str) -> Plan {
     let file = folder.join("access.log");
@@ -102,7 +100,7 @@ fn the_status_observes_the_share_that_was_set() {
     let lab = Lab::new().pool("blue", &blue).pool("green", &green).start();
     lab.ctl("weight green 25").succeeds();
     lab.users(1000);
-    let expected = support::predicted(1000, 25).len() as f64 / 1000.0;
+    let expected = crate::support::predicted(1000, 25).len() as f64 / 1000.0;
     let status = lab.until("all requests are counted", |s| {
         s.pool("blue").requests + s.pool("green").requests == 1000
     });

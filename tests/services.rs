@@ -1,8 +1,6 @@
 //! Several services, and more than two pools.
 
-mod support;
-
-use support::{Lab, Origin, Plan, Request};
+use crate::support::{Lab, Origin, Plan, Request};
 
 /// `app` and `api` with blue and green, and `docs`, which has no green.
 fn three(blue: &Origin, green: &Origin) -> Plan {
@@ -63,7 +61,7 @@ fn a_third_pool_takes_its_part_from_the_baseline() {
     let shares = ["blue", "green", "red"].map(|pool| status.share(pool));
     assert_eq!(shares, ["50%", "20%", "30%"]);
     let crowd = lab.users(1000);
-    assert_eq!(crowd.on("green"), support::predicted(1000, 20));
+    assert_eq!(crowd.on("green"), crate::support::predicted(1000, 20));
     let red = crowd.on("red").len();
     assert!((220..=380).contains(&red), "{red} of 1000 at 30 %");
     // What the baseline cannot give, the other candidates must.

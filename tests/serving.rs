@@ -1,8 +1,6 @@
 //! Serving: routes, headers, bodies and connections, as clients and origins see them.
 
-mod support;
-
-use support::{Answer, Client, Lab, Origin, Plan, RawOrigin, Request, eventually, timed};
+use crate::support::{Answer, Client, Lab, Origin, Plan, RawOrigin, Request, eventually, timed};
 
 /// A lab whose only pool is this origin.
 fn lab_of(origin: &Origin) -> Lab {
@@ -225,7 +223,7 @@ fn bodies_pass_in_chunks_both_ways() {
     assert!(empty.body.is_empty());
     let mut client = lab.client();
     let echo = client.call(&Request::post("/echo", body.clone()).chunked()).expect(200).json();
-    let expected = (Some(25_000), Some(support::hash(&body)));
+    let expected = (Some(25_000), Some(crate::support::hash(&body)));
     assert_eq!((echo["length"].as_u64(), echo["hash"].as_u64()), expected);
     let pieces = client.call(&Request::get("/chunks/100")).expect(200);
     assert_eq!(pieces.text().lines().count(), 100);
@@ -241,7 +239,7 @@ fn a_large_body_streams_through() {
     let echo = lab.request(&Request::post("/echo", body.clone())).expect(200).json();
     assert_eq!(
         (echo["length"].as_u64(), echo["hash"].as_u64()),
-        (Some(10 << 20), Some(support::hash(&body)))
+        (Some(10 << 20), Some(crate::support::hash(&body)))
     );
     let (address, sent) = (lab.address(), body.clone());
     // Sending and receiving at once: a mirror that is not read would stand still.

@@ -1,8 +1,6 @@
 //! Shield: a failed first attempt on a candidate is replayed on the baseline, and nobody sees it.
 
-mod support;
-
-use support::{Dead, Lab, Origin, Plan, RawOrigin, Request, eventually};
+use crate::support::{Dead, Lab, Origin, Plan, RawOrigin, Request, eventually};
 
 /// Green has everything, and the guard only watches: what is seen here is the shield alone.
 fn lab(green: impl ToString, more: &str) -> (Origin, Lab) {

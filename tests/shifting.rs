@@ -1,11 +1,9 @@
 //! Shifting: who gets which pool, and when a weight takes effect.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::{Lab, Origin, Plan, Request, eventually, predicted, timed};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use support::{Lab, Origin, Plan, Request, eventually, predicted, timed};
 
 fn two() -> (Origin, Origin) {
     (Origin::answering("blue"), Origin::answering("green"))

@@ -1,10 +1,8 @@
 //! State: what operators decided outlives the process, whatever ends it.
 
-mod support;
-
 use std::{fs, path::PathBuf};
 
-use support::{Lab, Origin, Plan};
+use crate::support::{Lab, Origin, Plan};
 
 fn two() -> (Origin, Origin) {
     (Origin::answering("blue"), Origin::answering("green"))
@@ -157,7 +155,7 @@ fn a_state_that_cannot_be_written_refuses_changes_but_not_a_rollback() {
     assert_eq!(lab.status().share("green"), "0%");
     assert_eq!(lab.users(100).on("green").len(), 0);
     fs::remove_dir(&obstacle).unwrap();
-    support::eventually("the state is written again", || {
+    crate::support::eventually("the state is written again", || {
         fs::read_to_string(state_file(&lab)).unwrap().contains("\"revision\": 3").then_some(())
     });
     lab.kill9();

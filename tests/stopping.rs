@@ -1,14 +1,12 @@
 //! Stopping: running requests finish, new ones are not begun, and nothing waits for nothing.
 
-mod support;
-
 use std::{
     net::SocketAddr,
     thread::{self, JoinHandle},
 };
 
+use crate::support::{Answer, Client, Lab, Origin, Request, eventually, timed};
 use nix::sys::signal::Signal;
-use support::{Answer, Client, Lab, Origin, Request, eventually, timed};
 
 fn in_background(lab: &Lab) -> JoinHandle<std::io::Result<Answer>> {
     let mut client = lab.client();

@@ -1,7 +1,5 @@
 //! How bodies come through: events as they are sent, trailers, old clients, leave to send.
 
-mod support;
-
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -9,8 +7,8 @@ use std::{
     thread,
 };
 
+use crate::support::{Lab, Origin, PATIENCE, RawOrigin, Request, Speech};
 use bytes::Bytes;
-use support::{Lab, Origin, PATIENCE, RawOrigin, Request, Speech};
 
 const H2C: &str = "protocol = 'h2c'";
 

@@ -1,7 +1,5 @@
 //! TLS towards clients: who gets which certificate, what changes without a restart, who is let in.
 
-mod support;
-
 use std::{
     fs,
     io::{Read, Write},
@@ -9,8 +7,10 @@ use std::{
     sync::Arc,
 };
 
+use crate::support::{
+    Lab, Origin, Outcome, Pki, Request, Secured, ask, eventually, installed, secured,
+};
 use rustls::{HandshakeKind, ProtocolVersion, pki_types::CertificateDer};
-use support::{Lab, Origin, Outcome, Pki, Request, Secured, ask, eventually, installed, secured};
 
 fn lab(blue: &Origin, pki: &Pki, files: &[&str], more: &str) -> Lab {
     let tls = format!("tls = {{ {}{more} }}", pki.certificates(files));

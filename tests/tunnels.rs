@@ -1,7 +1,5 @@
 //! Tunnels: WebSocket and what else takes HTTP/1's place on a connection.
 
-mod support;
-
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -10,8 +8,8 @@ use std::{
     thread,
 };
 
+use crate::support::{Authority, Lab, Origin, PATIENCE, Plan, Request, eventually, timed};
 use rustls::{ServerConnection, StreamOwned};
-use support::{Authority, Lab, Origin, PATIENCE, Plan, Request, eventually, timed};
 
 const SWITCHED: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";

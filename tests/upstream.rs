@@ -1,7 +1,5 @@
 //! What lbd speaks with endpoints: HTTP/2, TLS, and whom it trusts.
 
-mod support;
-
 use std::{
     fs,
     net::SocketAddr,
@@ -9,12 +7,14 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use crate::support::{
+    Authority, Identity, Lab, Origin, Request, Speech, eventually, installed, timed,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::Value;
-use support::{Authority, Identity, Lab, Origin, Request, Speech, eventually, installed, timed};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -86,7 +86,7 @@ fn every_protocol_carries_requests_and_probes_with_it() {
             let seen = client.call(&request).expect(200).json();
             assert_eq!(seen["version"], version, "{protocol}");
             assert_eq!(seen["length"], body.len());
-            assert_eq!(seen["hash"], support::hash(body.as_bytes()), "{protocol}");
+            assert_eq!(seen["hash"], crate::support::hash(body.as_bytes()), "{protocol}");
         }
         let get = client.call(&Request::get("/echo")).expect(200).json();
         assert_eq!(get["length"], 0);

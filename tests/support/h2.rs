@@ -20,7 +20,6 @@ pub struct Http2 {
 #[derive(Debug)]
 pub struct Whole {
     pub status: u16,
-    pub headers: HeaderMap,
     pub body: Vec<u8>,
     pub trailers: Option<HeaderMap>,
 }
@@ -96,7 +95,7 @@ pub async fn whole(response: ResponseFuture) -> Result<Whole, h2::Error> {
             body.extend_from_slice(&piece);
         }
         let trailers = stream.trailers().await?;
-        Ok(Whole { status: head.status.as_u16(), headers: head.headers, body, trailers })
+        Ok(Whole { status: head.status.as_u16(), body, trailers })
     };
     tokio::time::timeout(PATIENCE, read).await.expect("an answer in time")
 }

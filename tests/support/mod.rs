@@ -6,7 +6,6 @@
 //!
 //! Nothing listens on a fixed port, so tests run side by side. Waiting is done in [`eventually`] and
 //! nowhere else: it is bounded, and says what was waited for.
-#![allow(dead_code, unused_imports, reason = "every test file uses a part of it")]
 #![allow(clippy::disallowed_methods, reason = "tests run in real time")]
 
 mod broken;
@@ -29,13 +28,13 @@ pub use h2::Http2;
 pub use http::{Answer, Client, Request};
 pub use identity::{Authority, Identity};
 pub use lab::Lab;
-pub use load::{Crowd, Load, predicted};
+pub use load::{Load, predicted};
 pub use origin::{Origin, Speech, hash};
 pub use outcome::{Begun, Outcome};
-pub use pebble::{Pebble, Ports};
+pub use pebble::Pebble;
 pub use pki::{Pki, Secured, ask, secured};
 pub use plan::Plan;
-pub use receiver::{Receiver, Told};
+pub use receiver::Receiver;
 
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(10);

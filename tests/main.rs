@@ -1,0 +1,39 @@
+//! The integration tests: one binary, since each that links the whole library costs a hundred
+//! megabytes and many seconds. A file is a topic; [`support`] is what they share.
+
+mod acme;
+mod admin;
+mod changes;
+mod clients;
+mod compression;
+mod config;
+mod disk;
+mod endpoints;
+mod failing;
+mod grpc;
+mod guard;
+mod health;
+mod http2;
+mod import;
+mod laws;
+mod maintenance;
+mod notices;
+mod pausing;
+mod policy;
+mod proxy_protocol;
+mod regressions;
+mod regressions_control;
+mod rollout;
+mod runbooks;
+mod seeing;
+mod services;
+mod serving;
+mod shield;
+mod shifting;
+mod state;
+mod stopping;
+mod streams;
+mod support;
+mod tls;
+mod tunnels;
+mod upstream;
