@@ -104,6 +104,7 @@ impl World {
 
 fn view(service: &Service, tallies: &mut Tallies) -> ServiceView {
     let mut pool = |pool: &Pool| PoolView {
+        bulkhead: None,
         tally: tallies.pool(&service.name, &pool.name),
         endpoints: pool
             .endpoints

@@ -16,6 +16,7 @@ mod health;
 mod http2;
 mod import;
 mod laws;
+mod limits;
 mod maintenance;
 mod notices;
 mod pausing;

@@ -69,6 +69,7 @@ fn listener(value: &Value<'_>, read: Read<'_>) -> Option<Listener> {
         redirect_to_https: section.or("redirect_to_https", usual.redirect_to_https, truth),
         hsts: section.optional("hsts", span(HSTS_LIMITS)),
         max_header_bytes: section.or("max_header_bytes", usual.max_header_bytes, head),
+        max_connections: section.optional("max_connections", whole(1..=CONNECTIONS_MAX)),
         max_connections_per_client: section
             .optional("max_connections_per_client", whole(1..=CONNECTIONS_MAX)),
         timeouts: timeouts(section.section("timeouts")),

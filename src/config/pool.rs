@@ -9,16 +9,20 @@ use super::{
     Read,
     link::link,
     reader::{Section, Value},
-    values::{parsed, share, whole},
+    values::{Limits, parsed, share, span, whole},
 };
 use crate::model::{
-    Address, PoolName, Share,
+    Address, Millis, PoolName, Share,
+    limit::Limit,
     link::Link,
     settings::{EndpointSpec, Pool},
     split::NotASplit,
 };
 
 const ENDPOINT_WEIGHT_MAX: u16 = 1000;
+const IN_FLIGHT_MAX: u32 = 1_000_000;
+const WAIT_LIMITS: Limits = (Millis(0), Millis(60_000));
+const LATENCY_LIMITS: Limits = (Millis(1), Millis(600_000));
 const ENDPOINTS: &str = "a list, as in [\"127.0.0.1:9000\"]";
 const POOL: &str = "[service.NAME.pool.POOL] with endpoints = [\"127.0.0.1:9000\"]";
 
@@ -28,6 +32,7 @@ struct Draft {
     endpoints: Option<Vec<EndpointSpec>>,
     weight: Option<Option<Share>>,
     link: Option<Arc<Link>>,
+    limit: Option<Option<Limit>>,
 }
 
 /// Reads all pools of a service; `None` if anything is wrong with them.
@@ -54,7 +59,8 @@ pub(super) fn pools(service: &mut Section<'_>, read: Read<'_>) -> Option<BTreeMa
         service.missing("", &message).ok_or(())
     });
     let pools = drafts.into_iter().zip(weights.ok()?).map(|(draft, weight)| {
-        Some((draft.name?, Pool { weight, endpoints: draft.endpoints?, link: draft.link? }))
+        let (endpoints, link, limit) = (draft.endpoints?, draft.link?, draft.limit?);
+        Some((draft.name?, Pool { weight, endpoints, link, limit }))
     });
     pools.collect()
 }
@@ -90,8 +96,23 @@ fn draft(name: Option<PoolName>, value: &Value<'_>, read: Read<'_>) -> Option<Dr
         None => Some(None),
     };
     let link = link(&mut section, endpoints.as_deref(), read);
+    let limit = match section.take("limit") {
+        Some(value) => limit(&value).map(Some),
+        None => Some(None),
+    };
     section.finish();
-    Some(Draft { name, endpoints, weight, link })
+    Some(Draft { name, endpoints, weight, link, limit })
+}
+
+fn limit(value: &Value<'_>) -> Option<Limit> {
+    let mut section = value.section("{ in_flight = 200 }")?;
+    let in_flight = section.required("in_flight", "200", whole(1..=IN_FLIGHT_MAX));
+    // Without a word on it, as many may wait as run.
+    let queue = section.or("queue", in_flight.unwrap_or(1), whole(0..=IN_FLIGHT_MAX));
+    let wait = section.or("wait", Millis::from_secs(1), span(WAIT_LIMITS));
+    let latency = section.optional("latency", span(LATENCY_LIMITS));
+    section.finish();
+    Some(Limit { in_flight: in_flight?, queue, wait, latency })
 }
 
 fn endpoints(section: &mut Section<'_>) -> Option<Vec<EndpointSpec>> {
@@ -148,7 +169,10 @@ fn weights(typed: &[Option<Share>]) -> Result<Vec<Share>, NotASplit> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::reader::read_one, *};
+    use super::{
+        super::reader::{read_one, read_table},
+        *,
+    };
 
     fn points(typed: &[Option<u16>]) -> Result<Vec<u16>, u32> {
         let typed: Vec<_> = typed.iter().map(|p| p.map(Share::from_basis_points)).collect();
@@ -166,6 +190,29 @@ mod tests {
         assert_eq!(points(&[Some(10_000), Some(1), None]), Err(10_001));
         assert_eq!(points(&[Some(2500), Some(2500)]), Err(5000));
         assert_eq!(points(&[Some(0)]), Err(0));
+    }
+
+    #[test]
+    fn a_limit_lets_as_many_wait_as_run_for_a_second() {
+        let a_limit = |in_flight, queue, wait, latency: Option<u64>| {
+            let latency = latency.map(Millis);
+            format!("{:?}", Limit { in_flight, queue, wait: Millis(wait), latency })
+        };
+        read_table(
+            limit,
+            &[
+                ("{ in_flight = 200 }", &a_limit(200, 200, 1000, None)),
+                (
+                    "{ in_flight = 1, queue = 0, wait = '0s', latency = '500ms' }",
+                    &a_limit(1, 0, 0, Some(500)),
+                ),
+                ("{ queue = 1 }", "-"),
+                ("{ in_flight = 0 }", "-"),
+                ("{ in_flight = 1, wait = '61s' }", "-"),
+                ("{ in_flight = 1, latency = '0s' }", "-"),
+                ("200", "-"),
+            ],
+        );
     }
 
     #[test]

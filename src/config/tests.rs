@@ -554,6 +554,7 @@ fn tls_names_everything_that_is_wrong_with_it() {
         ("tls = { certificates = [{ cert = 'fullchain.pem', key = 'page' }] }", "no private key"),
         ("tls = { certificates = [{ cert = 'fullchain.pem' }] }", "key"),
         (&format!("tls = {{ certificates = [{pair}], min_version = '1.1' }}"), "min_version"),
+        (&format!("tls = {{ certificates = [{pair}], min_life = '366d' }}"), "min_life"),
         (&format!("tls = {{ certificates = [{pair}], client_ca = 'page' }}"), "client_ca"),
         (&format!("redirect_to_https = true\ntls = {{ certificates = [{pair}] }}"), "in a circle"),
         ("hsts = '1d'", "hsts but no tls"),

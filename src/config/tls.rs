@@ -5,15 +5,22 @@ use std::{
     sync::Arc,
 };
 
-use super::{Read, places::file_content, reader::Value, values::word};
+use super::{
+    Read,
+    places::file_content,
+    reader::Value,
+    values::{Limits, span, word},
+};
 use crate::{
     model::{
+        Millis,
         settings::Secret,
         tls::{Certificate, ListenerTls, TlsVersion, TrustAnchors},
     },
     tls,
 };
 
+const MIN_LIFE_LIMITS: Limits = (Millis(0), Millis::from_secs(365 * 24 * 3600));
 const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
 
 /// Reads TLS of a listener; `read` reads the files.
@@ -36,11 +43,12 @@ pub(super) fn tls(value: &Value<'_>, read: Read<'_>) -> Option<ListenerTls> {
     let min_version = section.or("min_version", TlsVersion::default(), word(&VERSIONS));
     let client_ca = section.take("client_ca");
     let anchors = client_ca.as_ref().map(|value| trust_anchors(value, "clients'", read));
+    let min_life = section.optional("min_life", span(MIN_LIFE_LIMITS));
     section.finish();
     let client_ca = anchors.map_or(Some(None), |read| read.map(Some))?;
     let acme = names.map_or(Some(Vec::new()), |names| names)?;
     let certificates = listed.filter(|list| !list.is_empty() || certificates.is_none())?;
-    Some(ListenerTls { certificates, acme, min_version, client_ca })
+    Some(ListenerTls { certificates, acme, min_version, client_ca, min_life })
 }
 
 fn certificate(value: &Value<'_>, read: Read<'_>) -> Option<Certificate> {

@@ -15,7 +15,7 @@ use crate::{
     },
     config,
     model::{
-        Actor, Moment, Refusal, Settings, Severity,
+        Actor, Millis, Moment, Refusal, Settings, Severity,
         tls::{Certificate, CertificateFacts, ListenerTls},
         units::{ListenerName, ServiceName},
     },
@@ -90,7 +90,9 @@ impl<'c> Shown<'c> {
         hosts.is_empty() || hosts.iter().any(is_shown)
     }
 
-    fn row(self, service: &ServiceName, now: Moment) -> CheckRow {
+    /// The row of a preflight that does not pass if less than `min_life` is left, or if the end is
+    /// near enough to be urgent where nobody said so.
+    fn row(self, service: &ServiceName, min_life: Option<Millis>, now: Moment) -> CheckRow {
         let Self { listener, certificate, .. } = self;
         let (names, end) = (certificate.facts.names.join(", "), certificate.facts.not_after);
         let when = match end.0.checked_sub(now.0) {
@@ -101,7 +103,10 @@ impl<'c> Shown<'c> {
             service: service.clone(),
             endpoint: None,
             check: CHECK.to_owned(),
-            passed: self.urgency(now) != Some(Severity::Critical),
+            passed: match min_life {
+                Some(least) => now < end && end.since(now) >= least,
+                None => self.urgency(now) != Some(Severity::Critical),
+            },
             text: format!("that of listener {listener} for {names}: {when}"),
             took_ms: None,
         }
@@ -196,7 +201,8 @@ impl Control {
         let files = certificates(settings).map(Shown::of(CertificateSource::File));
         let acme = self.acme.issued(settings).map(Shown::of(CertificateSource::Acme));
         let all = files.chain(acme).filter(|shown| shown.is_for(hosts));
-        all.map(|shown| shown.row(service, now)).collect()
+        let min_life = |listener| settings.listener.get(listener)?.tls.as_ref()?.min_life;
+        all.map(|shown| shown.row(service, min_life(shown.listener), now)).collect()
     }
 
     /// The certificates in force.
@@ -282,8 +288,15 @@ mod tests {
         let settings = settings(100 * DAY);
         let shown = files(&settings).next().unwrap();
         let service: ServiceName = "app".parse().unwrap();
-        let passed = |day: u64| shown.row(&service, Moment(day * DAY)).passed;
+        let passed_by = |least: Option<u64>, day: u64| {
+            let least = least.map(|days| Millis(days * DAY));
+            shown.row(&service, least, Moment(day * DAY)).passed
+        };
+        let passed = |day| passed_by(None, day);
         assert!(passed(80) && !passed(94) && !passed(101));
+        let strict = |day| passed_by(Some(14), day);
+        assert!(strict(86) && !strict(87) && !strict(101));
+        assert!(!passed_by(Some(0), 101), "an expired one never passes");
         let is_for = |hosts: &[&str]| {
             shown.is_for(&hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>())
         };

@@ -24,6 +24,12 @@ impl Control {
         traffic(&mut out, NONE, NONE, &self.tallies.unrouted());
         self.services(&mut out);
         self.endpoints(&mut out);
+        for (service, pool, bulkhead) in self.publisher.bulkheads() {
+            let labels = [("service", service.as_str()), ("pool", pool.as_str())];
+            out.add(Metric::InFlightLimit, &labels, f64::from(bulkhead.allowed()));
+            out.add(Metric::RequestsWaiting, &labels, f64::from(bulkhead.waiting()));
+            out.add(Metric::Shed, &labels, bulkhead.shed() as f64);
+        }
         out.add(Metric::Revision, &[], self.model.state.revision.0 as f64);
         for listener in &self.place.listeners {
             let open = listener.tally.in_flight() as f64;

@@ -10,7 +10,7 @@ use minijinja::{Environment, context};
 use super::clock;
 use crate::{
     model::{
-        EndpointKey, Model, Moment, ServiceName,
+        EndpointKey, Model, Moment, PoolName, ServiceName,
         maintenance::Maintenance,
         settings::{AccessLog, MaintenanceDefaults},
         snapshot,
@@ -18,7 +18,7 @@ use crate::{
     observe::access_log::{Sink, Writer},
     page::{Page, html, words},
     tally::Tallies,
-    view::{Barrier, PoolView, Published, ServiceView, View},
+    view::{Barrier, Bulkhead, PoolView, Published, ServiceView, View},
 };
 
 /// Makes views, and publishes them.
@@ -27,32 +27,41 @@ pub struct Publisher {
     /// The access logs' writer.
     pub logs: Writer,
     published: Arc<Published>,
-    sinks: HashMap<AccessLog, Arc<Sink>>,
-    barriers: BTreeMap<ServiceName, Arc<Barrier>>,
+    kept: Kept,
     /// What proves names to an ACME server, by token.
     pub proofs: BTreeMap<String, String>,
+}
+
+/// What one view hands on to the next.
+#[derive(Debug, Default)]
+struct Kept {
+    sinks: HashMap<AccessLog, Arc<Sink>>,
+    barriers: BTreeMap<ServiceName, Arc<Barrier>>,
+    bulkheads: BTreeMap<(ServiceName, PoolName), Arc<Bulkhead>>,
 }
 
 impl Publisher {
     /// Publishes the first view.
     pub fn new(model: &Model, tallies: &mut Tallies, logs: Writer) -> Self {
-        let (mut sinks, mut barriers) = (HashMap::new(), BTreeMap::new());
-        let view = view(model, tallies, &logs, &mut sinks, &mut barriers);
+        let mut kept = Kept::default();
+        let view = view(model, tallies, &logs, &mut kept);
         let (published, proofs) = (Arc::new(Published::new(view)), BTreeMap::new());
-        Self { logs, published, sinks, barriers, proofs }
+        Self { logs, published, kept, proofs }
     }
 
     /// Publishes what `model` says now. Requests that wait for a service which is no longer paused go
     /// on, and see it.
     pub fn publish(&mut self, model: &Model, tallies: &mut Tallies) {
-        let Self { logs, published, sinks, barriers, proofs } = self;
-        let mut view = view(model, tallies, logs, sinks, barriers);
+        let Self { logs, published, kept, proofs } = self;
+        let mut view = view(model, tallies, logs, kept);
         view.proofs = Some(&*proofs).filter(|proofs| !proofs.is_empty()).cloned().map(Arc::new);
         published.store(view);
+        kept.bulkheads.values().for_each(|bulkhead| bulkhead.stir());
         let is_paused = |name: &ServiceName| {
             model.state.services.get(name).is_some_and(|service| service.pause.is_some())
         };
-        barriers.retain(|name, barrier| {
+        kept.bulkheads.retain(|(service, pool), _| model.limit(service, pool).is_some());
+        kept.barriers.retain(|name, barrier| {
             let stays = is_paused(name);
             if !stays {
                 barrier.open();
@@ -68,18 +77,19 @@ impl Publisher {
 
     /// How many requests of a service wait until it is no longer paused.
     pub fn held(&self, service: &ServiceName) -> u64 {
-        self.barriers.get(service).map_or(0, |barrier| barrier.waiting() as u64)
+        self.kept.barriers.get(service).map_or(0, |barrier| barrier.waiting() as u64)
+    }
+
+    /// The places of pools whose requests are limited.
+    pub fn bulkheads(&self) -> impl Iterator<Item = (&ServiceName, &PoolName, &Bulkhead)> {
+        let all = self.kept.bulkheads.iter();
+        all.map(|((service, pool), bulkhead)| (service, pool, bulkhead.as_ref()))
     }
 }
 
 /// The view of `model`, with the tallies its requests are counted in.
-fn view(
-    model: &Model,
-    tallies: &mut Tallies,
-    logs: &Writer,
-    sinks: &mut HashMap<AccessLog, Arc<Sink>>,
-    barriers: &mut BTreeMap<ServiceName, Arc<Barrier>>,
-) -> View {
+fn view(model: &Model, tallies: &mut Tallies, logs: &Writer, kept: &mut Kept) -> View {
+    let Kept { sinks, barriers, bulkheads } = kept;
     let (snapshot, now) = (model.snapshot(), clock::now());
     let mut sink =
         |log: &AccessLog| sinks.entry(log.clone()).or_insert_with(|| logs.sink(log)).clone();
@@ -88,7 +98,11 @@ fn view(
         .services
         .iter()
         .map(|service| ServiceView {
-            pools: service.pools.iter().map(|pool| pool_view(service, pool, tallies)).collect(),
+            pools: service
+                .pools
+                .iter()
+                .map(|pool| pool_view(service, pool, tallies, bulkheads))
+                .collect(),
             own: tallies.own(&service.name),
             guard: tallies.guard(&service.name),
             barrier: service
@@ -116,7 +130,14 @@ fn pool_view(
     service: &snapshot::Service,
     pool: &snapshot::Pool,
     tallies: &mut Tallies,
+    bulkheads: &mut BTreeMap<(ServiceName, PoolName), Arc<Bulkhead>>,
 ) -> PoolView {
+    let bulkhead = pool.limit.map(|limit| {
+        let name = (service.name.clone(), pool.name.clone());
+        let bulkhead = bulkheads.entry(name).or_insert_with(|| Arc::new(Bulkhead::new(limit)));
+        bulkhead.set(limit);
+        bulkhead.clone()
+    });
     let key = |endpoint: &snapshot::Endpoint| EndpointKey {
         service: service.name.clone(),
         pool: pool.name.clone(),
@@ -126,6 +147,7 @@ fn pool_view(
     PoolView {
         tally: tallies.pool(&service.name, &pool.name),
         endpoints: pool.endpoints.iter().map(|e| tallies.endpoint(&key(e))).collect(),
+        bulkhead,
     }
 }
 

@@ -206,7 +206,7 @@ async fn accept(shop: Arc<Shop>, door: Door<tokio::net::TcpListener>) {
     loop {
         let accepted = tokio::select! {
             biased;
-            accepted = async { shop.has_room().await; door.socket.accept().await } => accepted,
+            accepted = async { shop.has_room(&door.entrance).await; door.socket.accept().await } => accepted,
             () = told(&mut stop) => break,
         };
         match accepted {
@@ -305,10 +305,17 @@ impl Shop {
         });
     }
 
-    async fn has_room(&self) {
-        // Each worker keeps to its part, so that they need not count together.
-        let limit = || self.reader.current().runtime.max_connections.div_ceil(self.workers);
-        while self.open.load(Relaxed) >= limit() {
+    /// Each worker keeps to its part of a limit, so that they need not count together.
+    fn is_full(&self, entrance: &Entrance) -> bool {
+        let view = self.reader.current();
+        let listener = view.listeners.get(&entrance.name).and_then(|l| l.max_connections);
+        let there = entrance.tally.cell(self.index).in_flight();
+        self.open.load(Relaxed) >= view.runtime.max_connections.div_ceil(self.workers)
+            || listener.is_some_and(|most| there >= u64::from(most).div_ceil(self.workers as u64))
+    }
+
+    async fn has_room(&self, entrance: &Entrance) {
+        while self.is_full(entrance) {
             // A reload may raise the limit meanwhile, without anybody leaving.
             let _ = tokio::time::timeout(LIMIT_AGAIN, self.left.notified()).await;
         }

@@ -26,6 +26,9 @@ pub struct Listener {
     pub hsts: Option<Millis>,
     /// Largest request head, in bytes.
     pub max_header_bytes: usize,
+    /// Connections at most. Each worker keeps to its part; whoever comes then waits to be let in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
     /// Connections of one client at most, over all workers; an IPv6 client is its /64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connections_per_client: Option<u32>,
@@ -60,6 +63,7 @@ impl Listener {
             redirect_to_https: false,
             hsts: None,
             max_header_bytes: 32 << 10,
+            max_connections: None,
             max_connections_per_client: None,
             timeouts: ListenerTimeouts::default(),
             tls: None,

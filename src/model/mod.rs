@@ -25,6 +25,7 @@ pub mod facts;
 pub mod guard;
 pub mod health;
 pub mod histogram;
+pub mod limit;
 pub mod link;
 pub mod listener;
 pub mod maintenance;

@@ -12,6 +12,7 @@ use super::{
     address::Address,
     guard::Terms,
     health::Thresholds,
+    limit::Limit,
     link::Link,
     listener::Listener,
     notify::Receiver,
@@ -208,6 +209,9 @@ pub struct Pool {
     /// How they are spoken to.
     #[serde(flatten)]
     pub link: Arc<Link>,
+    /// How many requests it is given at a time, if that is limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
 }
 
 /// An endpoint as the file lists it.

@@ -15,6 +15,7 @@ use super::{
     cohort::Cohort,
     guard::{Epoch, PoolTag},
     health::{AdminState, Standing},
+    limit::Limit,
     link::Link,
     maintenance::Maintenance,
     route::Routes,
@@ -79,6 +80,8 @@ pub struct Pool {
     pub cohort: Option<Arc<Cohort>>,
     /// How its endpoints are spoken to.
     pub link: Arc<Link>,
+    /// How many requests it is given at a time, if that is limited.
+    pub limit: Option<Limit>,
     /// Its endpoints. One whose host name has several addresses is here several times.
     pub endpoints: Box<[Endpoint]>,
 }
@@ -206,6 +209,7 @@ mod tests {
             share: Share::WHOLE,
             cohort: None,
             link: Arc::default(),
+            limit: None,
             endpoints: endpoints.iter().enumerate().map(endpoint).collect(),
         }
     }

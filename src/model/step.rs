@@ -14,6 +14,7 @@ use super::{
     event::{Actor, Event, Severity},
     guard::{Finding, Watch},
     health::{AdminState, Health, Standing},
+    limit::Limit,
     link::Link,
     refusal::Refusal,
     rollout::{Phase, Signal},
@@ -406,6 +407,11 @@ impl Model {
         service.and_then(|s| s.pool.get(pool)).map(|pool| pool.link.clone()).unwrap_or_default()
     }
 
+    /// How many requests a pool is given at a time, if that is limited.
+    pub fn limit(&self, service: &ServiceName, pool: &PoolName) -> Option<Limit> {
+        self.settings.service.get(service)?.pool.get(pool)?.limit
+    }
+
     fn pool(&self, service: &ServiceName, s: &ServiceState, pool: &PoolName, share: Share) -> Pool {
         let specs = s.endpoints.get(pool).map(Vec::as_slice).unwrap_or_default();
         let endpoints = specs.iter().flat_map(|spec| {
@@ -430,6 +436,7 @@ impl Model {
             share,
             cohort: self.state.cohorts.of(pool).cloned(),
             link: self.link(service, pool),
+            limit: self.limit(service, pool),
             endpoints: endpoints.collect(),
         }
     }

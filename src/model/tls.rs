@@ -4,7 +4,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 
-use super::{settings::Secret, units::Moment};
+use super::{
+    settings::Secret,
+    units::{Millis, Moment},
+};
 
 /// TLS of a listener.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,6 +24,10 @@ pub struct ListenerTls {
     /// Clients must show a certificate that one of these signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ca: Option<TrustAnchors>,
+    /// A preflight does not pass if a certificate ends sooner; absent: 7 days, or what is urgent of
+    /// one that lbd renews itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_life: Option<Millis>,
 }
 
 impl ListenerTls {

@@ -21,6 +21,12 @@ pub enum Metric {
     UpstreamFirstByte,
     /// Requests that are running.
     RequestsInFlight,
+    /// How many may run.
+    InFlightLimit,
+    /// Requests that wait for a place.
+    RequestsWaiting,
+    /// Requests that found no place in time.
+    Shed,
     /// Shares that were set.
     ShareRatio,
     /// Shares that were observed.
@@ -55,12 +61,15 @@ pub enum Metric {
 
 impl Metric {
     /// All metrics, in the order of their output.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Requests,
         Self::RequestFailures,
         Self::RequestDuration,
         Self::UpstreamFirstByte,
         Self::RequestsInFlight,
+        Self::InFlightLimit,
+        Self::RequestsWaiting,
+        Self::Shed,
         Self::ShareRatio,
         Self::ObservedShareRatio,
         Self::EndpointUp,
@@ -103,6 +112,17 @@ impl Metric {
             ),
             Self::RequestsInFlight => {
                 ("lbd_requests_in_flight", GAUGE, "Requests that are running at endpoints.")
+            }
+            Self::InFlightLimit => (
+                "lbd_in_flight_limit",
+                GAUGE,
+                "How many requests may run at a time, where that is limited.",
+            ),
+            Self::RequestsWaiting => {
+                ("lbd_requests_waiting", GAUGE, "Requests that wait for a place in their pool.")
+            }
+            Self::Shed => {
+                ("lbd_shed_total", COUNTER, "Requests that found no place in their pool in time.")
             }
             Self::ShareRatio => {
                 ("lbd_share_ratio", GAUGE, "The part of the traffic that was set, 0 to 1.")

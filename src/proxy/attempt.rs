@@ -40,6 +40,9 @@ impl Full {
             self.tell_unserved(exchange);
             return Error::e_explain(ErrorType::HTTPStatus(503), "no usable endpoint");
         };
+        if !exchange.takes_place(choice.pool) {
+            return Error::e_explain(ErrorType::HTTPStatus(503), "no place in the pool");
+        }
         if exchange.attempts > 0
             && exchange.shielded.is_none()
             && let Some(tally) = exchange.tally()
@@ -55,6 +58,9 @@ impl Full {
             client.again();
         }
         exchange.tell_attempt(session.is_body_done());
+        if session.is_body_done() {
+            exchange.is_sent();
+        }
         let timeouts = exchange.field().map(|f| f.service.settings.timeouts);
         let (Some(endpoint), Some(link), Some(timeouts)) =
             (exchange.endpoint(), exchange.link(), timeouts)

@@ -131,6 +131,7 @@ mod tests {
             let mut tallies = Tallies::new(1);
             let service = &snapshot.services[0];
             let pool = |pool: &snapshot::Pool| PoolView {
+                bulkhead: None,
                 tally: tallies.pool(&service.name, &pool.name),
                 endpoints: pool.endpoints.iter().map(|_| Arc::new(EndpointTally::new(1))).collect(),
             };

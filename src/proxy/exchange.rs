@@ -20,7 +20,7 @@ use super::{
 use crate::{
     model::{Blame, Placement, guard::Fate, link::Link, snapshot},
     tally::{EndpointCell, PoolTally},
-    view::{LocalView, ServiceView, View},
+    view::{Berth, LocalView, ServiceView, View},
 };
 
 /// One request from its head to its last byte.
@@ -44,6 +44,8 @@ pub struct Exchange {
     pub id: HeaderValue,
     /// The id of its trace, if it came without one.
     pub trace: u128,
+    /// Its place in the pool that it is served by, where places are limited.
+    pub berth: Option<Berth>,
     /// What it has tried.
     pub tried: Tried,
     /// Whether a new connection must be made, because a kept one was stale.
@@ -107,6 +109,7 @@ impl Exchange {
             placement: None,
             id: HeaderValue::from_static("-"),
             trace: fastrand::u128(..),
+            berth: None,
             tried: Tried::default(),
             fresh: false,
             attempts: 0,
@@ -154,6 +157,31 @@ impl Exchange {
             let attempt = Attempt { choice, view, service, worker, judged: false };
             attempt.cell().started.add(1);
             self.attempt = Some(attempt);
+        }
+    }
+
+    /// Whether there is a place in `pool`: the one it has, or a free one. It waits for none: whoever
+    /// steps in has requests of its own.
+    pub fn takes_place(&mut self, pool: usize) -> bool {
+        let (Some(view), Some(service)) = (&self.view, self.service) else { return false };
+        let Some(bulkhead) = view.bulkhead(service, pool) else {
+            self.berth = None;
+            return true;
+        };
+        if !self.berth.as_ref().is_some_and(|berth| berth.is_of(bulkhead)) {
+            let free = bulkhead.try_enter();
+            if free.is_none() {
+                return false;
+            }
+            self.berth = free;
+        }
+        true
+    }
+
+    /// The request is sent: its answer is waited for from now on.
+    pub fn is_sent(&mut self) {
+        if let Some(berth) = &mut self.berth {
+            berth.asked();
         }
     }
 

@@ -35,12 +35,13 @@ use super::{
     peers::Peers,
     proof, record, secure,
     tunnel::{Opened, Tunnels},
+    turn::Turn,
     upstream::{give_leave, is_old, name_host, to_origin_form, without_chunks},
 };
 use crate::{
-    model::{Blame, Draw, Facts, Outcome, decide, guard::Fate},
+    model::{Blame, Draw, guard::Fate},
     observe::access_log::Buffers,
-    view::{LocalView, Reader},
+    view::Reader,
 };
 
 /// pingora's limit for writing on HTTP/2 is for a whole piece, and the streams of a connection take
@@ -129,32 +130,24 @@ impl ProxyHttp for Full {
         let request = session.req_header();
         let headers = Map(&request.headers);
         let facts = facts(request, &headers, address);
-        let (mut view, mut outcome) = self.decide(view, &facts);
-        let service = outcome.service().and_then(|at| view.snapshot.services.get(at));
+        let mut turn = Turn::of(view, &facts, Draw(fastrand::u64(..)));
+        let service = turn.outcome.service().and_then(|at| turn.view.snapshot.services.get(at));
         let denied = match service {
             Some(service) => self.gate.denial(service, &facts, announced(request)).await,
             None => None,
         };
-        let mut is_late = false;
-        while denied.is_none()
-            && let Outcome::Serve(service, _) = outcome
-            && let Some((barrier, limit)) = view.paused(service)
-        {
-            is_late = !barrier.pass(request.raw_path().len() + HEAD_COST, limit).await;
-            if is_late {
-                break;
-            }
-            // Weights may have changed meanwhile: that is what pauses are for.
-            (view, outcome) = self.decide(self.reader.current(), &facts);
+        if denied.is_none() {
+            turn = self.wait(turn, &facts, request.raw_path().len() + HEAD_COST).await;
         }
-        exchange.view = Some(view);
+        exchange.view = Some(turn.view);
+        exchange.berth = turn.berth;
         if let Some(denial) = denied {
             client.begin(None);
-            exchange.service = outcome.service();
+            exchange.service = turn.outcome.service();
             deny(session, exchange, &denial).await?;
             return Ok(true);
         }
-        outcome::begin(session, exchange, outcome, is_late).await
+        outcome::begin(session, exchange, turn.outcome, turn.is_late).await
     }
 
     async fn upstream_peer(
@@ -215,6 +208,7 @@ impl ProxyHttp for Full {
                 tunnel.end_request();
             }
             exchange.tell_sent();
+            exchange.is_sent();
             wait(exchange, |timeouts| timeouts.first_byte);
         }
         Ok(())
@@ -233,6 +227,9 @@ impl ProxyHttp for Full {
             return Ok(());
         }
         exchange.first_byte = Some(Instant::now());
+        if let Some(berth) = &mut exchange.berth {
+            berth.answered();
+        }
         let failed = self.judge_answer(exchange, response);
         if failed && exchange.shield(session, Blame::Upstream5xx) {
             return Error::e_explain(SHIELDED, "the baseline answers instead");
@@ -466,6 +463,7 @@ impl ProxyHttp for Full {
         record::record(session, exchange, &self.logs);
         exchange.recorded = true;
         exchange.attempt = None;
+        exchange.berth = None;
     }
 
     // Failures are counted, logged with their request and judged; pingora's own lines would only be
@@ -482,16 +480,5 @@ impl ProxyHttp for Full {
         _context: ProxyWarnLogContext,
     ) -> bool {
         true
-    }
-}
-
-impl Full {
-    fn decide(
-        &self,
-        view: Arc<LocalView>,
-        facts: &Facts<'_, Map<'_>>,
-    ) -> (Arc<LocalView>, Outcome) {
-        let outcome = decide(&view.snapshot, facts, Draw(fastrand::u64(..)));
-        (view, outcome)
     }
 }

@@ -30,4 +30,5 @@ mod secure;
 mod shield;
 mod telling;
 pub mod tunnel;
+mod turn;
 mod upstream;

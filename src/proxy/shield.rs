@@ -46,6 +46,10 @@ impl Exchange {
             return false;
         }
         let Some(choice) = self.choice() else { return false };
+        let baseline = self.field().map(|field| field.service.baseline);
+        if !baseline.is_some_and(|baseline| self.takes_place(baseline)) {
+            return false;
+        }
         if let Some(field) = self.field() {
             let cell = field.view.pools[choice.pool].tally.cell(self.worker);
             cell.blame(blame);

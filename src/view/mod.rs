@@ -3,6 +3,8 @@
 //! Control stores a whole new [`View`]; workers load it once per request. A request keeps what it
 //! loaded through its retries, the next request on the same connection sees the new one.
 
+mod bulkhead;
+
 use std::{
     collections::BTreeMap,
     ops::Deref,
@@ -17,6 +19,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+pub use bulkhead::{Berth, Bulkhead, Unplaced};
 use tokio::sync::Notify;
 
 use crate::{
@@ -53,6 +56,11 @@ impl View {
         let barrier = self.services.get(service)?.barrier.clone()?;
         Some((barrier, pause.max.duration()))
     }
+
+    /// The places of a pool, if requests to it are limited.
+    pub fn bulkhead(&self, service: usize, pool: usize) -> Option<&Arc<Bulkhead>> {
+        self.services.get(service)?.pools.get(pool)?.bulkhead.as_ref()
+    }
 }
 
 /// What belongs to a service besides its decisions.
@@ -79,6 +87,8 @@ pub struct PoolView {
     pub tally: Arc<PoolTally>,
     /// By endpoint, as in the snapshot.
     pub endpoints: Box<[Arc<EndpointTally>]>,
+    /// Its places, if requests to it are limited.
+    pub bulkhead: Option<Arc<Bulkhead>>,
 }
 
 /// Where new requests wait while a service is paused, in the order in which they came.
