@@ -105,6 +105,7 @@ fn who_steps_in_has_places_of_its_own() {
     lab.get("/").expect(502);
     blue.release();
     running.join().unwrap().expect(200);
+    lab.until_metric("lbd_requests_in_flight{service=\"app\",pool=\"blue\"}", 0.0);
     assert_eq!(lab.get("/").expect(200).origin(), "blue", "shielded, now that there is a place");
 }
 

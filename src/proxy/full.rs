@@ -462,8 +462,8 @@ impl ProxyHttp for Full {
         exchange.tell_over();
         record::record(session, exchange, &self.logs);
         exchange.recorded = true;
-        exchange.attempt = None;
         exchange.berth = None;
+        exchange.attempt = None;
     }
 
     // Failures are counted, logged with their request and judged; pingora's own lines would only be
