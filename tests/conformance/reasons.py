@@ -1,0 +1,3 @@
+"""Why lbd may fail a case: (tool, case) -> the reason."""
+
+REASONS = {}
