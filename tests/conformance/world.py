@@ -4,13 +4,27 @@ import http.client
 import sys
 import time
 
+import admin
+import clients
+import fuzz
 import parts
 import sides
+import slow
+import tls
 from origin import Origin
 from reasons import REASONS
 from table import Table
 
-PARTS = {"http1": parts.http1_part, "http2": parts.http2_part}
+PARTS = {
+    "http1": parts.http1_part,
+    "http2": parts.http2_part,
+    "clients": clients.clients_part,
+    "fuzz": fuzz.fuzz_part,
+    "tls": tls.tls_part,
+    "slow": slow.slow_part,
+    # Last: it leaves pools, maintenance and pauses as it found words for them.
+    "admin": admin.admin_part,
+}
 
 
 class World:
