@@ -9,6 +9,7 @@ what was started is ended.
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -29,6 +30,8 @@ def flags():
 
 def main():
     given = flags()
+    # So that a stop from outside cleans up as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not os.access(given.lbd, os.X_OK):
         print(f"There is no program at {given.lbd}: build it, or name another with --lbd", file=sys.stderr)
         return 2

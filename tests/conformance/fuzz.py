@@ -5,15 +5,17 @@ out as it went in, for the two ends alone know what the bytes mean.
 import base64
 import os
 import random
+import select
 import socket
+import ssl
 import struct
-import threading
 import time
 
 import message
 from http1 import untrusting
 
 ROUNDS = 60
+PATIENCE = 20
 
 
 def fuzz_part(world, side):
@@ -60,34 +62,49 @@ def frame(chance):
 def passes(port, seed, tls):
     chance = random.Random(seed)
     data = b"".join(frame(chance) for _ in range(20)) + chance.randbytes(chance.randrange(200))
-    connection, stream = upgraded(port, tls)
+    connection, _ = upgraded(port, tls)
     with connection:
-        return echoed(connection, stream, data, chance)
+        return echoed(connection, data, chance)
 
 
-def echoed(connection, stream, data, chance):
-    """Sends `data` in pieces of random sizes while reading it back."""
-
-    def send():
-        at = 0
-        try:
-            while at < len(data):
-                size = chance.choice([1, 2, 7, 100, 5000, 60000])
-                connection.sendall(data[at : at + size])
-                at += size
-                if chance.random() < 0.05:
-                    time.sleep(0.002)
-        except OSError:
-            pass  # What is missing is seen below.
-
-    sending = threading.Thread(target=send, daemon=True)
-    sending.start()
-    back = stream.read(len(data))
-    sending.join(10)
+def echoed(connection, data, chance):
+    """Sends `data` in pieces of random sizes while reading it back, on one thread, as TLS wants it."""
+    connection.setblocking(False)
+    at, back, limit = 0, bytearray(), time.monotonic() + PATIENCE
+    while len(back) < len(data) and time.monotonic() < limit:
+        select.select([connection], [connection] if at < len(data) else [], [], 1)
+        if at < len(data):
+            piece = data[at : at + chance.choice([1, 2, 7, 100, 5000, 60000])]
+            try:
+                # What was refused for now must be offered again as it was.
+                while (sent := unless_full(connection.send, piece)) is None:
+                    if not take(connection, back):
+                        select.select([connection], [connection], [], 0.01)
+                    if time.monotonic() > limit:
+                        break
+                at += sent or 0
+            except OSError:
+                break
+        while take(connection, back):
+            pass
     if back == data:
         return None
-    same = next((n for n, (a, b) in enumerate(zip(back, data)) if a != b), len(back))
+    same = next((n for n, (a, b) in enumerate(zip(back, data)) if a != b), min(len(back), len(data)))
     return f"{len(back)} of {len(data)} bytes came back, the first {same} as they were sent"
+
+
+def unless_full(act, argument):
+    try:
+        return act(argument)
+    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return None
+
+
+def take(connection, back):
+    """Reads what is there; whether that was anything."""
+    got = unless_full(connection.recv, 1 << 16)
+    back += got or b""
+    return bool(got)
 
 
 def in_one_piece(port, tls):
@@ -98,6 +115,6 @@ def in_one_piece(port, tls):
 
 
 def large(port, tls):
-    connection, stream = upgraded(port, tls)
+    connection, _ = upgraded(port, tls)
     with connection:
-        return echoed(connection, stream, os.urandom(4 << 20), random.Random(1))
+        return echoed(connection, os.urandom(4 << 20), random.Random(1))

@@ -24,6 +24,7 @@ class Expected:
     either     refusing is as good as serving
     silent     closing without a word is as good as a status
     closes     the connection must close after serving as well
+    may_switch without TLS the answer may be in HTTP/2
     is_seen    the origin can tell the requests as this case's
     """
 
@@ -34,6 +35,7 @@ class Expected:
     silent: bool = False
     closes: bool = False
     is_seen: bool = True
+    may_switch: bool = False
 
 
 def refused(*statuses, silent=False):
@@ -94,8 +96,9 @@ def read(connection, methods):
         came.is_closed = True
     except TimeoutError:
         came.is_closed = False
-    except (ConnectionError, ssl.SSLError):
-        came.is_closed = True
+    except (ConnectionError, ssl.SSLError) as error:
+        # Cut off in the middle of a message it was no HTTP/1.1, if it was anything.
+        came.is_closed, came.fault = True, str(error) if isinstance(error, message.CutOff) else None
     except message.Ambiguous as error:
         came.is_closed, came.fault = True, str(error)
     return came
@@ -118,7 +121,7 @@ def judge(origin, port, case, tls=False):
     at_origin = origin.seen(marker)
     if ambiguous := origin.faults_of(marker):
         return f"ambiguous at the origin: {ambiguous[0]}"
-    if came.fault:
+    if came.fault and not (case.expected.may_switch and not tls):
         return f"a malformed response: {came.fault}"
     if any(smuggled.encode() in asked.start[1] for asked in at_origin):
         return "smuggled: the origin got a request that was never made"

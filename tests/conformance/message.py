@@ -14,6 +14,10 @@ class Ambiguous(Exception):
     """The bytes are no message that everyone reads alike."""
 
 
+class CutOff(ConnectionError):
+    """The bytes end in the middle of a line."""
+
+
 @dataclass
 class Message:
     """A request or a response, with its first line's three words."""
@@ -39,7 +43,7 @@ def line(stream, limit=1 << 17, may_end=False):
     if not text.endswith(b"\n") and len(text) < limit:
         if may_end and not text:
             return text
-        raise ConnectionError(f"it ended in a line, behind {text[-80:]!r}")
+        raise CutOff(f"it ended in a line, behind {text[-80:]!r}")
     if not text.endswith(b"\r\n") or b"\r" in text[:-2]:
         raise Ambiguous(f"a line without CRLF: {text[:80]!r}")
     return text

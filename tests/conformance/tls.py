@@ -1,9 +1,11 @@
 """TLS: testssl.sh, cases with `openssl s_client`, tlslite-ng as another client, malformed handshakes."""
 
 import json
+import os
 import random
 import re
 import shutil
+import signal
 import socket
 import ssl
 import struct
@@ -33,11 +35,13 @@ def testssl(world, side):
     with subprocess.Popen(
         [*map(str, words), f"https://127.0.0.1:{side.tls}"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=world.folder,
+        start_new_session=True,
     ) as running:
         try:
             running.wait(400)
         except subprocess.TimeoutExpired:
-            running.kill()
+            # With what it started itself.
+            os.killpg(running.pid, signal.SIGKILL)
             world.table.add("testssl.sh", side.name, "it ends in time", "not within 400 s")
     counts = {}
     if not found.exists():
@@ -164,7 +168,7 @@ def renegotiates(side):
 
 def updates_keys(side):
     """`K` asks for new keys of both sides; the request behind it is answered."""
-    said = talk(side, [b"K\n", GET], "-tls1_3", "-alpn", "http/1.1", "-ign_eof").partition("KEYUPDATE")[2]
+    said = talk(side, [b"K\n", GET, b""], "-tls1_3", "-alpn", "http/1.1").partition("KEYUPDATE")[2]
     return None if "HTTP/1.1 200" in said else f"no answer behind it: {last(said)}"
 
 
