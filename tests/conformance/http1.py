@@ -69,7 +69,8 @@ def exchange(port, pieces, tls=False, methods=()):
                 if n:
                     time.sleep(0.05)
                 if piece is None:
-                    connection.shutdown(socket.SHUT_WR)
+                    # Of the connection below: Python's TLS cannot end one side only.
+                    socket.socket.shutdown(connection, socket.SHUT_WR)
                 else:
                     connection.sendall(piece)
         except OSError:

@@ -48,6 +48,17 @@ FRAMES = {
     "8.3 a :path with a fragment": "the http library cuts the fragment off; the origin gets the path without it",
 }
 
+ADDRESS = "the grammar of an endpoint's address is told in words, not as a regular expression: 400 says what is wrong"
+ADMIN = {
+    "DELETE /v1/pools/{pool}/endpoints/{address}: positive_data_acceptance": ADDRESS,
+    "PUT /v1/pools/{pool}/endpoints/{address}: positive_data_acceptance": ADDRESS,
+    "POST /v1/pools/{pool}/endpoints: positive_data_acceptance": ADDRESS,
+    "POST /v1/explain: positive_data_acceptance": "an IP address of either family is told in words",
+    "POST /v1/rollouts: negative_data_rejection": "serde takes a list of fields for an object as well; what it says is judged alike",
+    "POST /v1/rollouts/plan: negative_data_rejection": "serde takes a list of fields for an object as well; what it says is judged alike",
+    "POST /v1/rollouts/plan: allow_header_conformance": "GET is taken there, for a rollout of the id `plan`",
+}
+
 CLIENT = "the client's own fault, nginx gets the same:"
 OTHERS = {
     ("curl", "--http2-prior-knowledge: 50 at a time, 200 in all"): f"{CLIENT} curl 7.88 cannot use such a connection again",
@@ -57,11 +68,11 @@ OTHERS = {
     ("testssl.sh", "RC4"): "the client's OpenSSL lacks something: that RC4 is refused is a case of tlslite-ng",
     ("testssl.sh", "cipher_order"): "the client chooses: all that is offered is strong, and it knows which it is fast at",
     ("testssl.sh", "cert_revocation"): "the harness has a self-signed certificate",
-    ("schemathesis", "POST /v1/rollouts/plan: allow_header_conformance"): "GET is taken there, for a rollout of the id `plan`",
 }
 
 REASONS = {
     **{(f"HTTP/2 error codes, {way}", case): LIBRARY for way in ("h2c", "TLS") for case in CODES},
     **{(f"HTTP/2 frames, {way}", case): why for way in ("h2c", "TLS") for case, why in FRAMES.items()},
+    **{("schemathesis", case): why for case, why in ADMIN.items()},
     **OTHERS,
 }

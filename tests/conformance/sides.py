@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from origin import LARGE
+
 PEERS = Path(__file__).resolve().parent.parent / "peers"
 ASSETS = 100
 
@@ -112,6 +114,7 @@ def page(folder):
       document.title = `assets=${count} entries=${entries.length} protocols=${[...new Set(by)].join()}`;
     };</script>"""
     body = "\n".join(tags[name.rpartition(".")[2]].format(name) for name in names)
+    (folder / "large").write_bytes(LARGE)
     (folder / "index.html").write_text(f"<!doctype html><title>-</title>{script}{body}")
 
 

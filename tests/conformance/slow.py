@@ -15,10 +15,11 @@ PACE = 100
 # The most that a slow client may cost others: the p99 beside it against the quiet one.
 RATIO = 2.0
 
+# The path that is attacked, and how.
 ATTACKS = {
-    "slow headers (-H)": ["-H", "-i", "10", "-t", "GET", "-x", "24", "-p", "3"],
-    "slow bodies (-B)": ["-B", "-i", "10", "-s", "8192", "-t", "POST", "-x", "10", "-p", "3"],
-    "slow reading (-X)": ["-X", "-w", "512", "-y", "1024", "-n", "5", "-z", "32", "-k", "3", "-p", "3"],
+    "slow headers (-H)": ["/page/a1.js", "-H", "-i", "10", "-t", "GET", "-x", "24", "-p", "3"],
+    "slow bodies (-B)": ["/echo", "-B", "-i", "10", "-s", "8192", "-t", "POST", "-x", "10", "-p", "3"],
+    "slow reading (-X)": ["/page/large", "-X", "-w", "512", "-y", "1024", "-n", "5", "-z", "32", "-k", "3", "-p", "3"],
 }
 
 
@@ -29,7 +30,7 @@ def slow_part(world, side):
     for name, options in ATTACKS.items():
         quiet = Stream(side, QUIET).finish()
         beside = Stream(side, None)
-        said = attack(world, side, options, "/large" if "-X" in options else "/page/a1.js" if "-H" in options else "/echo")
+        said = attack(world, side, options)
         loaded = beside.finish()
         again = Stream(side, QUIET).finish()
         # The machine has moods: the quieter hour is no excuse, the louder one no fault.
@@ -48,8 +49,9 @@ def slow_part(world, side):
     world.alive(tool, side)
 
 
-def attack(world, side, options, path):
+def attack(world, side, options):
     """Runs slowhttptest; returns its last report in one line."""
+    path, *options = options
     words = [shutil.which("slowhttptest"), "-c", str(CONNECTIONS), "-r", "200", "-l", str(SECONDS), *options]
     done = subprocess.run(
         [*words, "-u", f"http://127.0.0.1:{side.plain}{path}"],
