@@ -49,11 +49,17 @@ FRAMES = {
 }
 
 ADDRESS = "the grammar of an endpoint's address is told in words, not as a regular expression: 400 says what is wrong"
+TOGETHER = "that two of its parts exclude each other (until and for, switch and a share) is told in words: 400 says so"
+FRACTION = "a whole number may not be written with a fraction, as in 5.0, which JSON Schema takes for an integer"
 ADMIN = {
     "DELETE /v1/pools/{pool}/endpoints/{address}: positive_data_acceptance": ADDRESS,
     "PUT /v1/pools/{pool}/endpoints/{address}: positive_data_acceptance": ADDRESS,
     "POST /v1/pools/{pool}/endpoints: positive_data_acceptance": ADDRESS,
     "POST /v1/explain: positive_data_acceptance": "an IP address of either family is told in words",
+    "PUT /v1/split: positive_data_acceptance": TOGETHER,
+    "PUT /v1/maintenance: positive_data_acceptance": TOGETHER,
+    "POST /v1/rollouts: positive_data_acceptance": FRACTION,
+    "POST /v1/rollouts/plan: positive_data_acceptance": FRACTION,
     "POST /v1/rollouts: negative_data_rejection": "serde takes a list of fields for an object as well; what it says is judged alike",
     "POST /v1/rollouts/plan: negative_data_rejection": "serde takes a list of fields for an object as well; what it says is judged alike",
     "POST /v1/rollouts/plan: allow_header_conformance": "GET is taken there, for a rollout of the id `plan`",
@@ -66,6 +72,8 @@ OTHERS = {
     ("httpx", "HTTP/2 answers given up"): f"{CLIENT} httpcore does not give back the window of what it did not read",
     ("testssl.sh", "engine_problem"): "the client's OpenSSL lacks something",
     ("testssl.sh", "RC4"): "the client's OpenSSL lacks something: that RC4 is refused is a case of tlslite-ng",
+    ("testssl.sh", "sessionresumption_ticket"): "it sometimes hangs up before the ticket, which follows the handshake of TLS 1.3; "
+    "resumption is a case of openssl s_client",
     ("testssl.sh", "cipher_order"): "the client chooses: all that is offered is strong, and it knows which it is fast at",
     ("testssl.sh", "cert_revocation"): "the harness has a self-signed certificate",
 }
