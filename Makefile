@@ -5,6 +5,10 @@
 #   make simulate  the guard and its rivals in the README's table, and in 10,000 healthy days (1 h
 #                  after the build; SHIFTS=200 RUNS=10 for less)
 #   make failback  how long a bad release stays on the air, on real sockets (2 min after the build)
+#   make conformance
+#                  real clients, conformance cases and attack tools against lbd and nginx, pass
+#                  counts side by side (12 min after the build; PARTS=http1,http2 for some parts,
+#                  TOOLS=FOLDER keeps what it installs for the next time)
 #   make fuzz      60 s of each fuzz target (FUZZ_SECONDS=10 for less)
 #   make build     the release binaries, target/release/lbd and lbctl
 #
@@ -15,7 +19,7 @@ FUZZ_SECONDS ?= 60
 # `quick` in Cargo.toml: nearly a release, built in a fraction of the time.
 QUICK := --profile quick
 
-.PHONY: demo test bench failback simulate fuzz build deps
+.PHONY: demo test bench failback simulate conformance fuzz build deps
 
 demo: deps
 	$(CARGO) build --locked $(QUICK) --bins --example demo </dev/null
@@ -37,6 +41,10 @@ failback: deps
 
 simulate: deps
 	$(CARGO) test --locked $(QUICK) --test simulation -- --ignored --nocapture long </dev/null
+
+conformance: deps
+	$(CARGO) build --locked $(QUICK) --bins </dev/null
+	python3 tests/conformance --lbd $(or $(CARGO_TARGET_DIR),target)/quick/lbd --only "$(PARTS)" --tools "$(TOOLS)"
 
 fuzz: deps
 	FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz </dev/null

@@ -1,12 +1,13 @@
 //! The OpenAPI document, made from the table of operations.
 
-use schemars::{SchemaGenerator, generate::SchemaSettings};
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
     operation::{Op, Reply, Role, Spec},
     types::Failure,
 };
+use crate::model::units::NAME_PATTERN;
 
 /// The OpenAPI 3.1 document of the admin API.
 pub fn document() -> Value {
@@ -55,28 +56,48 @@ fn operation(op: Op, spec: &Spec, schemas: &mut SchemaGenerator) -> Value {
     });
     if let (Some(body), Some(operation)) = (spec.body, operation.as_object_mut()) {
         let schema = body(schemas);
-        let body = json!({ "content": { "application/json": { "schema": schema } } });
+        let content = json!({ "application/json": { "schema": schema } });
+        let body = json!({ "required": has_required(&schema, schemas), "content": content });
         operation.insert("requestBody".into(), body);
     }
     operation
 }
 
+/// Whether a body must be there: one without anything that must be in it may be left out.
+fn has_required(schema: &Schema, schemas: &SchemaGenerator) -> bool {
+    let name = schema.get("$ref").and_then(|path| path.as_str()?.rsplit('/').next());
+    name.and_then(|name| schemas.definitions().get(name)?.get("required")).is_some()
+}
+
 fn parameters(spec: &Spec) -> Vec<Value> {
-    let text = json!({ "type": "string" });
     let in_path = spec.path.split('/').filter_map(|s| s.strip_prefix('{')?.strip_suffix('}'));
     let mut list: Vec<Value> = in_path
-        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": text }))
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": form(name) }))
         .collect();
     for (name, description) in spec.query {
+        let schema = form(name);
         list.push(
-            json!({ "name": name, "in": "query", "description": description, "schema": text }),
+            json!({ "name": name, "in": "query", "description": description, "schema": schema }),
         );
     }
     if spec.role == Role::Operator {
         let description = "refuse unless this revision is in force";
-        list.push(json!({ "name": "If-Match", "in": "header", "description": description, "schema": text }));
+        let schema = form("If-Match");
+        list.push(json!({ "name": "If-Match", "in": "header", "description": description, "schema": schema }));
     }
     list
+}
+
+/// What a parameter's value looks like.
+fn form(parameter: &str) -> Value {
+    match parameter {
+        "pool" | "service" | "name" => json!({ "type": "string", "pattern": NAME_PATTERN }),
+        "dry_run" => json!({ "type": "string", "enum": ["true", "false", "1", "0"] }),
+        "since" | "limit" => json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
+        "If-Match" => json!({ "type": "string", "pattern": "^(0|[1-9][0-9]{0,18})$" }),
+        "format" => json!({ "type": "string", "enum": ["md", "json", "html"] }),
+        _ => json!({ "type": "string" }),
+    }
 }
 
 const fn who(role: Role) -> &'static str {
@@ -99,6 +120,16 @@ mod tests {
             let pointer = reference.split('"').next().unwrap().trim_start_matches('#');
             assert!(document.pointer(pointer).is_some(), "{pointer}");
         }
+    }
+
+    #[test]
+    fn a_body_is_required_where_something_must_be_in_it() {
+        let required = |path: &str, method: &str| {
+            document()["paths"][path][method]["requestBody"]["required"].as_bool()
+        };
+        assert_eq!(required("/v1/split", "put"), Some(true));
+        assert_eq!(required("/v1/rollback", "post"), Some(false));
+        assert_eq!(required("/v1/status", "get"), None);
     }
 
     #[test]

@@ -95,6 +95,7 @@ pub struct MaintenanceBody {
     pub allow: Vec<IpNet>,
     /// The secret of the link that lets its bearer pass: at least 8 letters, digits, `-`, `_`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{8,128}$"))]
     pub secret: Option<String>,
 }
 

@@ -22,6 +22,8 @@ pub struct Chunks {
 enum At {
     /// In the size: what was read of it, and whether any digit was.
     Size(u64, bool),
+    /// In the blanks between the size and an extension.
+    Blank(u64),
     /// In a chunk extension.
     Extension(u64),
     /// At the LF that ends the size line.
@@ -89,7 +91,8 @@ impl Chunks {
                 At::Size(size * 16 + digit, true)
             }
             (At::Size(size, true) | At::Extension(size), b'\r') => At::SizeEnd(size),
-            (At::Size(size, true), b';') => At::Extension(size),
+            (At::Size(size, true) | At::Blank(size), b' ' | b'\t') => At::Blank(size),
+            (At::Size(size, true) | At::Blank(size), b';') => At::Extension(size),
             (At::Extension(size), b'\t' | b' '..=b'~' | 128..) => At::Extension(size),
             (At::SizeEnd(0), b'\n') => At::Trailer,
             (At::SizeEnd(size), b'\n') => {
@@ -114,7 +117,7 @@ mod tests {
 
     use super::*;
 
-    const BODY: &[u8] = b"5\r\nhello\r\nA;x=\"y\"\r\n0123456789\r\n0\r\nT: v\r\n\r\n";
+    const BODY: &[u8] = b"5\r\nhello\r\nA \t; x=\"y\"\r\n0123456789\r\n0\r\nT: v\r\n\r\n";
 
     #[test]
     fn the_end_is_found_and_what_follows_is_left() {

@@ -105,7 +105,7 @@ fn framing(head: &[u8]) -> Result<Framing, Fault> {
         Err(httparse::Error::TooManyHeaders) => {
             return Err(fault(431, "the request has too many headers"));
         }
-        Err(httparse::Error::Version) => {
+        Err(httparse::Error::Version) if names_version(head) => {
             return Err(fault(505, "this HTTP version is not spoken here"));
         }
         Err(_) => return Err(fault(400, "the request's head is malformed")),
@@ -116,6 +116,13 @@ fn framing(head: &[u8]) -> Result<Framing, Fault> {
     host(request.headers, newest, authority)?;
     expectation(request.headers)?;
     body(request.headers, newest)
+}
+
+/// Whether the first line has three words, of which the last is a version of HTTP, spoken here or not.
+fn names_version(head: &[u8]) -> bool {
+    let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|b| *b == b' ').skip(2);
+    words.next().is_some_and(|version| version.starts_with(b"HTTP/")) && words.next().is_none()
 }
 
 /// Judges the request's address, and returns its authority if it has one.
@@ -168,10 +175,28 @@ fn host(
     }
 }
 
-/// A host and an optional port, without user, path or blanks.
-fn is_authority(host: &[u8]) -> bool {
-    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(b);
-    host.iter().all(allowed)
+/// A host and an optional port, without user, path or blanks. Both may be empty (RFC 3986, section
+/// 3.2).
+fn is_authority(authority: &[u8]) -> bool {
+    let is_name = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(b);
+    let is_literal = |b: &u8| is_name(b) || *b == b':';
+    let port = if let Some(inside) = authority.strip_prefix(b"[") {
+        let Some(end) = inside.iter().position(|b| *b == b']') else { return false };
+        if end == 0 || !inside[..end].iter().all(is_literal) {
+            return false;
+        }
+        &inside[end + 1..]
+    } else {
+        let end = authority.iter().position(|b| *b == b':').unwrap_or(authority.len());
+        if !authority[..end].iter().all(is_name) {
+            return false;
+        }
+        &authority[end..]
+    };
+    match port.strip_prefix(b":") {
+        Some(digits) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        None => port.is_empty(),
+    }
 }
 
 fn expectation(headers: &[httparse::Header<'_>]) -> Result<(), Fault> {
@@ -294,6 +319,14 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a:8x\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a:80:80\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: [::1]a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a[::1]\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: []\r\n\r\n",
+            "GET /  HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n",
             "GET http:///x HTTP/1.1\r\nHost: b\r\n\r\n",
             "GET / HTTP/1.1\nHost: a\n\n",

@@ -57,6 +57,9 @@ pub struct EdgeIo {
     /// Bytes of the current head not handed out yet.
     head: usize,
     rest: Rest,
+    /// Whether HTTP/2 may still begin by itself: only at the very first byte, and without TLS, where
+    /// the two would have agreed on it (RFC 9113, section 3.3).
+    may_switch: bool,
     ended: bool,
     /// Whether what is gathered has waited through a whole round of the task already.
     overdue: bool,
@@ -100,6 +103,7 @@ impl EdgeIo {
     /// The transport of an accepted connection.
     pub fn new(socket: Socket, client: Arc<Client>) -> Self {
         Self {
+            may_switch: client.listener.http2 && matches!(socket, Socket::Plain(_)),
             socket,
             client,
             input: BytesMut::new(),
@@ -152,12 +156,13 @@ impl EdgeIo {
         let limit = Instant::now() + self.client.listener.timeouts.header.duration();
         loop {
             self.skip_empty_line();
-            if self.client.listener.http2 && self.input.starts_with(HTTP2) {
+            if self.may_switch && self.input.starts_with(HTTP2) {
                 self.pass_everything();
                 return Ok(Next::Http2);
             }
             match inspect(&self.input, self.client.listener.max_header_bytes) {
                 Inspected::Whole { length, body } => {
+                    self.may_switch = false;
                     self.head = length;
                     self.rest = match body {
                         Framing::Length(length) => Rest::Length(length),
@@ -196,6 +201,7 @@ impl EdgeIo {
     fn skip_empty_line(&mut self) {
         if self.input.starts_with(b"\r\n") {
             self.input.advance(2);
+            self.may_switch = false;
         }
     }
 

@@ -202,6 +202,9 @@ impl fmt::Display for Revision {
 )]
 pub struct NotAName(pub String);
 
+/// What [`ServiceName`], [`PoolName`] and their like match, as a regular expression.
+pub const NAME_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$";
+
 fn checked_name(text: &str) -> Result<Arc<str>, NotAName> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     let begins_well = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
@@ -245,13 +248,14 @@ macro_rules! name {
             }
         }
 
-        as_text!($name, "a name: letters, digits, `-` and `_`");
+        as_text!($name, "a name: letters, digits, `-` and `_`", NAME_PATTERN);
     };
 }
 
-/// Serializes a type by its `Display` and reads it by its `FromStr`.
+/// Serializes a type by its `Display` and reads it by its `FromStr`; a schema shows its description and,
+/// where there is one, the regular expression that its texts match.
 macro_rules! as_text {
-    ($type:ident, $description:literal) => {
+    ($type:ident, $description:literal $(, $pattern:expr)?) => {
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
                 to.collect_str(self)
@@ -275,7 +279,11 @@ macro_rules! as_text {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "description": $description })
+                json_schema!({
+                    "type": "string",
+                    "description": $description,
+                    $("pattern": $pattern,)?
+                })
             }
         }
     };
@@ -308,8 +316,16 @@ name! {
     /// The name of a listener.
     ListenerName
 }
-as_text!(Share, "a percentage from 0 to 100 with at most two decimals, as in 25% or 0.5%");
-as_text!(Millis, "a duration, as in 250ms, 30s, 5m or 2h");
+as_text!(
+    Share,
+    "a percentage from 0 to 100 with at most two decimals, as in 25% or 0.5%",
+    r"^(100(\.0{0,2})?|0?[0-9]{1,2}(\.[0-9]{0,2})?) ?%?$"
+);
+as_text!(
+    Millis,
+    "a duration, as in 250ms, 30s, 5m or 2h",
+    "^([0-9]{1,9}m?s|[0-9]{1,6}m|[0-9]{1,5}h|[0-9]{1,4}d|[0-9]{1,2}(years?|months?|days?))+$"
+);
 
 #[cfg(test)]
 mod tests {
@@ -362,6 +378,32 @@ mod tests {
         assert_eq!(Millis(90_000).to_string(), "1m30s");
         assert!("30".parse::<Millis>().is_err());
         assert!("9999999y".parse::<Millis>().is_err());
+    }
+
+    /// What a schema says of its texts.
+    fn described<T: JsonSchema>(text: &str) -> bool {
+        let schema = T::json_schema(&mut SchemaGenerator::default());
+        let pattern = schema.get("pattern").and_then(|p| p.as_str()).unwrap();
+        regex::Regex::new(pattern).unwrap().is_match(text)
+    }
+
+    #[test]
+    fn schemas_describe_what_is_read_and_printed() {
+        for text in ["0", "25%", "12.34 %", "100.00%", "0.5"] {
+            assert!(described::<Share>(text) && text.parse::<Share>().is_ok(), "{text}");
+        }
+        for text in ["", "%", "101", "0.123", "-1"] {
+            assert!(!described::<Share>(text), "{text}");
+        }
+        for span in [0, 1, 250, 90_000, 7_200_000, 86_400_000, 40 * 86_400_000, 900 * 86_400_000] {
+            assert!(described::<Millis>(&Millis(span).to_string()), "{}", Millis(span));
+        }
+        assert!(
+            described::<Millis>("86400s") && !described::<Millis>("") && !described::<Millis>("30")
+        );
+        for (name, is_one) in [("green-2", true), ("", false), ("-green", false), ("a.b", false)] {
+            assert_eq!(described::<PoolName>(name), is_one, "{name}");
+        }
     }
 
     #[test]

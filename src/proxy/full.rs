@@ -110,7 +110,7 @@ impl ProxyHttp for Full {
         session.set_total_drain_timeout(Some(timeouts.body.duration()));
         let ignores_interim = is_old(session);
         session.set_ignore_info_resp(ignores_interim);
-        to_origin_form(session.req_header_mut())
+        to_origin_form(session.req_header_mut()).map_err(|error| error.into_down())
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {

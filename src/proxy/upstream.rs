@@ -1,6 +1,6 @@
 //! What an endpoint is asked.
 
-use http::{Method, Version, header};
+use http::{HeaderValue, Method, Version, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -12,8 +12,11 @@ use crate::model::{Target, snapshot::Endpoint};
 ///
 /// # Errors
 ///
-/// If the address is malformed.
+/// If the address is malformed, or HTTP/2 brought a header that HTTP/1 cannot.
 pub fn to_origin_form(request: &mut RequestHeader) -> Result<()> {
+    if request.version == Version::HTTP_2 && request.headers.values().any(is_padded) {
+        return Error::e_explain(ErrorType::InvalidHTTPHeader, "a blank around a header's value");
+    }
     if request.version == Version::HTTP_2
         && !request.headers.contains_key(header::HOST)
         && let Some(authority) = request.uri.authority().map(ToString::to_string)
@@ -33,6 +36,13 @@ pub fn to_origin_form(request: &mut RequestHeader) -> Result<()> {
         request.insert_header(header::HOST, authority)?;
     }
     Ok(())
+}
+
+/// Whether a value begins or ends with a blank, which HTTP/1 strips and HTTP/2 forbids (RFC 9113,
+/// section 8.2.1).
+fn is_padded(value: &HeaderValue) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last())
 }
 
 /// HTTP/1.0 clients need not name a host; the request to the endpoint must.
@@ -88,4 +98,22 @@ pub fn without_chunks(
 /// Whether the client speaks HTTP/1.0.
 pub fn is_old(session: &Session) -> bool {
     session.req_header().version == Version::HTTP_10
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blank_around_a_value_is_refused_in_http2() {
+        for (value, is_sound) in
+            [("y", true), ("", true), ("y z", true), (" y", false), ("y\t", false)]
+        {
+            let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+            request.append_header("x-a", value).unwrap();
+            assert!(to_origin_form(&mut request).is_ok(), "{value:?} in HTTP/1.1");
+            request.set_version(Version::HTTP_2);
+            assert_eq!(to_origin_form(&mut request).is_ok(), is_sound, "{value:?}");
+        }
+    }
 }

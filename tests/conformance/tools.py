@@ -1,0 +1,74 @@
+"""What the harness needs: programs of the system, and libraries in a folder of their own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+# Command: Debian package.
+PROGRAMS = {
+    "nginx": "nginx-light",
+    "curl": "curl",
+    "openssl": "openssl",
+    "node": "nodejs",
+    "npm": "npm",
+    "testssl": "testssl.sh",
+    "slowhttptest": "slowhttptest",
+    "h2load": "nghttp2-client",
+    "chromium": "chromium",
+}
+PYTHON = ["httpx[http2]", "websockets", "schemathesis", "hpack", "tlslite-ng", "grpcio"]
+NODE = ["undici", "ws"]
+
+
+class Tools:
+    """The libraries' places: an interpreter, and a folder with node_modules."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.python = self.folder / "venv/bin/python"
+        self.node = self.folder / "node"
+
+    def install(self):
+        """Installs what is missing."""
+        programs()
+        if not (self.folder / "python.done").exists():
+            print(f"Installing with pip: {' '.join(PYTHON)}", flush=True)
+            venv.create(self.folder / "venv", with_pip=True)
+            run([str(self.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PYTHON])
+            (self.folder / "python.done").touch()
+        if not (self.folder / "node.done").exists():
+            print(f"Installing with npm: {' '.join(NODE)}", flush=True)
+            self.node.mkdir(exist_ok=True)
+            run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(self.node), *NODE])
+            (self.folder / "node.done").touch()
+
+
+def find(program):
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+
+
+def programs():
+    packages = [package for program, package in PROGRAMS.items() if not find(program)]
+    if not packages:
+        return
+    by_hand = f"apt-get update && apt-get install -y {' '.join(packages)}"
+    if not shutil.which("apt-get"):
+        sys.exit(f"What is missing: {' '.join(packages)}. Install them with your system's package manager.")
+    if os.geteuid() == 0:
+        as_root = []
+    elif shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
+        as_root = ["sudo", "-n"]
+    else:
+        sys.exit(f"Packages are missing, and there is neither root nor sudo. Type this as root: {by_hand}")
+    print(f"Installing with apt: {' '.join(packages)}", flush=True)
+    apt = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+    subprocess.run([*apt, "update"], stdin=subprocess.DEVNULL)
+    run([*apt, "install", "-y", "--no-install-recommends", *packages])
+
+
+def run(command):
+    if subprocess.run(command, stdin=subprocess.DEVNULL).returncode:
+        sys.exit(f"This failed: {' '.join(command)}")
