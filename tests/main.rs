@@ -10,6 +10,7 @@ mod config;
 mod disk;
 mod endpoints;
 mod failing;
+mod framing;
 mod grpc;
 mod guard;
 mod health;
