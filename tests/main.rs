@@ -7,6 +7,7 @@ mod changes;
 mod clients;
 mod compression;
 mod config;
+mod differential;
 mod disk;
 mod endpoints;
 mod failing;
