@@ -227,7 +227,8 @@ mod tests {
         let (mut tcp, _) = listener.accept().await.unwrap();
         // Nothing more comes, and the connection stays open.
         asking.write_all(b"GET").await.unwrap();
-        assert!(read(&mut tcp).await.is_err());
+        let read = tokio::time::timeout(std::time::Duration::from_secs(10), read(&mut tcp));
+        assert!(read.await.expect("no more is waited for").is_err());
     }
 
     proptest! {
