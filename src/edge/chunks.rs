@@ -33,9 +33,10 @@ enum At {
     /// At the CR, then LF, behind the data.
     DataCr,
     DataLf,
-    /// At the start of a trailer line, in it, at its LF; at the last LF.
+    /// At the start of a trailer, in its name, in its value, at its LF; at the last LF.
     Trailer,
-    TrailerLine,
+    TrailerName,
+    TrailerValue,
     TrailerLf,
     LastLf,
     End,
@@ -102,13 +103,20 @@ impl Chunks {
             (At::DataCr, b'\r') => At::DataLf,
             (At::DataLf, b'\n') => At::Size(0, false),
             (At::Trailer, b'\r') => At::LastLf,
-            (At::Trailer | At::TrailerLine, b'\t' | b' '..=b'~' | 128..) => At::TrailerLine,
-            (At::TrailerLine, b'\r') => At::TrailerLf,
+            (At::Trailer | At::TrailerName, byte) if is_of_name(byte) => At::TrailerName,
+            (At::TrailerName, b':') => At::TrailerValue,
+            (At::TrailerValue, b'\t' | b' '..=b'~' | 128..) => At::TrailerValue,
+            (At::TrailerValue, b'\r') => At::TrailerLf,
             (At::TrailerLf, b'\n') => At::Trailer,
             (At::LastLf, b'\n') => At::End,
             _ => return Err(Malformed),
         })
     }
+}
+
+/// Whether a header's name may have this byte (RFC 9110, section 5.6.2).
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]
@@ -143,6 +151,11 @@ mod tests {
             "5\rX",
             "0\r\n\n",
             "0\r\nT\n",
+            "0\r\nT\r\n\r\n",
+            "0\r\nT : v\r\n\r\n",
+            "0\r\n: v\r\n\r\n",
+            "0\r\nT: v\r\n w\r\n\r\n",
+            "0\r\nT: v\0\r\n\r\n",
             "5;\0\r\n",
             "ffffffffffffffffff\r\n",
         ] {

@@ -9,6 +9,8 @@
     expect(clippy::indexing_slicing, reason = "indexes are bounded by the bytes' own length")
 )]
 
+use super::framing::{Said, Unclear, said};
+
 /// How many headers a request may have.
 pub const HEADERS_MAX: usize = 100;
 
@@ -208,24 +210,18 @@ fn expectation(headers: &[httparse::Header<'_>]) -> Result<(), Fault> {
 }
 
 fn body(headers: &[httparse::Header<'_>], newest: bool) -> Result<Framing, Fault> {
-    let mut lengths = values(headers, "content-length");
-    let mut codings = values(headers, "transfer-encoding");
-    let (length, coding) = (lengths.next(), codings.next());
-    if lengths.next().is_some()
-        || codings.next().is_some()
-        || (length.is_some() && coding.is_some())
-    {
-        return Err(fault(400, "the request gives the length of its body twice"));
-    }
-    match (length, coding) {
-        (None, Some(coding)) if newest && coding.eq_ignore_ascii_case(b"chunked") => {
-            Ok(Framing::Chunked)
+    let (lengths, codings) =
+        (values(headers, "content-length"), values(headers, "transfer-encoding"));
+    match said(lengths, codings, newest) {
+        Ok(Said::Nothing | Said::Length(0)) if newest && is_websocket(headers) => {
+            Ok(Framing::Upgrade)
         }
-        (None, Some(_)) => Err(fault(501, "this transfer encoding is not spoken here")),
-        (Some(b"0"), None) if newest && is_websocket(headers) => Ok(Framing::Upgrade),
-        (Some(length), None) => decimal(length).map(Framing::Length),
-        (None, None) if newest && is_websocket(headers) => Ok(Framing::Upgrade),
-        (Some(_) | None, _) => Ok(Framing::Length(0)),
+        Ok(Said::Nothing) => Ok(Framing::Length(0)),
+        Ok(Said::Length(length)) => Ok(Framing::Length(length)),
+        Ok(Said::Chunked) => Ok(Framing::Chunked),
+        Err(Unclear::Twice) => Err(fault(400, "the request gives the length of its body twice")),
+        Err(Unclear::Coding) => Err(fault(501, "this transfer encoding is not spoken here")),
+        Err(Unclear::Number) => Err(fault(400, "the request's Content-Length is not a number")),
     }
 }
 
@@ -233,13 +229,6 @@ fn body(headers: &[httparse::Header<'_>], newest: bool) -> Result<Framing, Fault
 /// for the client (h2c), and its request is served as it is.
 fn is_websocket(headers: &[httparse::Header<'_>]) -> bool {
     values(headers, "upgrade").any(|value| value.eq_ignore_ascii_case(b"websocket"))
-}
-
-fn decimal(digits: &[u8]) -> Result<u64, Fault> {
-    let text = std::str::from_utf8(digits).unwrap_or_default();
-    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let number = if plain { text.parse().ok() } else { None };
-    number.ok_or(fault(400, "the request's Content-Length is not a number"))
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {

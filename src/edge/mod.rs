@@ -9,6 +9,7 @@ mod admission;
 pub mod chunks;
 pub mod clients;
 mod connection;
+pub mod framing;
 pub mod head;
 mod http2;
 mod io;

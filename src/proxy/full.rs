@@ -28,6 +28,7 @@ use super::{
     failure::{
         blame, failure_status, has_expired, is_closing, is_loss, is_timeout, is_unprocessed,
     },
+    framing,
     gate::{Gate, deny},
     grpc::Status,
     headers, outcome,
@@ -221,6 +222,7 @@ impl ProxyHttp for Full {
         exchange: &mut Exchange,
     ) -> Result<()> {
         headers::strip_response(response);
+        framing::settle(response, exchange.tunnel.is_some())?;
         if response.status.is_informational()
             && response.status != http::StatusCode::SWITCHING_PROTOCOLS
         {

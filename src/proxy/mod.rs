@@ -16,6 +16,7 @@ mod door;
 pub mod exchange;
 mod facts;
 mod failure;
+pub mod framing;
 pub mod full;
 pub mod gate;
 mod grpc;

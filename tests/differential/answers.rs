@@ -1,0 +1,164 @@
+//! An endpoint's bytes, as lbd reads them and as hyper's client does.
+
+use bytes::BytesMut;
+use http::{HeaderMap, Method, Request, StatusCode, Version, header};
+use http_body_util::{BodyExt, Empty};
+use hyper::{body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use lbd::{
+    edge::{
+        chunks::Chunks,
+        framing::{Said, said},
+    },
+    proxy::{framing::settle, headers::strip_response},
+};
+use pingora_core::protocols::http::{HttpTask, v1::client::HttpSession};
+use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+/// How much may be sent in one go.
+const ROOM: usize = 256 * 1024;
+
+/// One final answer.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    /// `None`: it did not come to its end, or is broken.
+    body: Option<Vec<u8>>,
+    /// Whether the connection is good for another request.
+    is_kept: bool,
+    /// Whether it is in chunks whose lines pingora reads laxly: an empty size is a 0 to it, and
+    /// extensions and trailers may hold any bytes. None of that is passed on: what the client gets is
+    /// framed anew.
+    is_lax: bool,
+}
+
+/// Holds the law on a connection where a request is answered with `bytes` and then nothing more.
+/// Returns how many answers lbd takes, of one to GET and one to HEAD.
+pub fn check(bytes: &[u8]) -> usize {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let mut taken = 0;
+    for method in [Method::GET, Method::HEAD] {
+        let (ours, theirs) =
+            runtime.block_on(async { (ours(&method, bytes).await, theirs(&method, bytes).await) });
+        let Some(ours) = ours else { continue };
+        taken += 1;
+        let shown = bytes.escape_ascii();
+        let theirs = theirs
+            .unwrap_or_else(|e| panic!("hyper refuses ({e:?}) to {method}: {ours:?} of {shown}"));
+        assert_eq!(ours.status, theirs.status, "{method}: {shown}");
+        if ours.body.is_some() && !(theirs.body.is_none() && ours.is_lax) {
+            assert_eq!(ours.body, theirs.body, "{method}: {shown}");
+            assert!(
+                !ours.is_kept || theirs.is_kept,
+                "the connection is used again, {method}: {shown}"
+            );
+        }
+    }
+    taken
+}
+
+/// What lbd makes of them; `None`: it is no answer.
+async fn ours(method: &Method, bytes: &[u8]) -> Option<Answer> {
+    let (here, mut there) = duplex(ROOM);
+    let mut session = HttpSession::new(Box::new(here));
+    let mut request = RequestHeader::build(method.clone(), b"/", None).expect("a request");
+    request.insert_header(header::HOST, "a").expect("a host");
+    session.write_request_header(Box::new(request)).await.expect("room for a head");
+    there.write_all(bytes).await.expect("room for an answer");
+    there.shutdown().await.expect("an open connection");
+    let mut answer = Answer { status: StatusCode::OK, body: None, is_kept: false, is_lax: false };
+    let mut body = Vec::new();
+    let (mut begin, mut is_final) = (0, false);
+    loop {
+        let ended = match session.read_response_task().await {
+            Ok(HttpTask::Header(mut head, ended)) => {
+                begin += session.get_headers_raw_bytes().len();
+                strip_response(&mut head);
+                settle(&mut head, false).ok()?;
+                passed_on(&head);
+                answer.status = head.status;
+                is_final = !head.status.is_informational();
+                answer.is_lax = head.headers.contains_key(header::TRANSFER_ENCODING)
+                    && Chunks::default().follow(&bytes[begin..]).is_err();
+                ended
+            }
+            Ok(HttpTask::Body(piece, ended)) => {
+                body.extend_from_slice(&piece.unwrap_or_default());
+                ended
+            }
+            Ok(HttpTask::Done) => true,
+            Ok(task) => panic!("{task:?}, of {}", bytes.escape_ascii()),
+            Err(_) => return is_final.then_some(answer),
+        };
+        if ended && is_final {
+            break;
+        }
+    }
+    session.respect_keepalive();
+    answer.body = Some(body);
+    answer.is_kept = session.reuse().await.is_some();
+    Some(answer)
+}
+
+/// What goes on to the client says one length, if any, and is one head to whoever reads it.
+fn passed_on(head: &ResponseHeader) {
+    let of = |name| {
+        head.headers.get_all(name).into_iter().map(|value: &http::HeaderValue| value.as_bytes())
+    };
+    let knows = head.version == Version::HTTP_11;
+    let said =
+        said(of(header::CONTENT_LENGTH), of(header::TRANSFER_ENCODING), knows).expect("one length");
+    let has_none = head.status.is_informational() || head.status == StatusCode::NO_CONTENT;
+    assert!(!has_none || said == Said::Nothing, "{head:?}");
+    let mut wire = BytesMut::from(&b"HTTP/1.1 200 "[..]);
+    wire.extend_from_slice(head.get_reason_phrase().unwrap_or_default().as_bytes());
+    wire.extend_from_slice(b"\r\n");
+    head.header_to_h1_wire(&mut wire);
+    wire.extend_from_slice(b"\r\n");
+    let mut headers = [httparse::EMPTY_HEADER; 512];
+    let mut read = httparse::Response::new(&mut headers);
+    let end = read.parse(&wire);
+    assert_eq!(end, Ok(httparse::Status::Complete(wire.len())), "{}", wire.escape_ascii());
+    let again: HeaderMap = read
+        .headers
+        .iter()
+        .map(|header| {
+            let name: http::HeaderName = header.name.parse().expect("a name");
+            (name, http::HeaderValue::from_bytes(header.value).expect("a value"))
+        })
+        .collect();
+    assert_eq!(again.len(), head.headers.len(), "{}", wire.escape_ascii());
+}
+
+/// What hyper makes of them.
+async fn theirs(method: &Method, bytes: &[u8]) -> Result<Answer, hyper::Error> {
+    let (here, there) = duplex(ROOM);
+    // RFC 9112, sections 5.1 and 5.2: a proxy may mend these, and lbd does.
+    let (mut sender, connection) = http1::Builder::new()
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .max_headers(256)
+        .handshake(TokioIo::new(here))
+        .await?;
+    let ask = async move {
+        let request = Request::builder().method(method.clone()).uri("/").header(header::HOST, "a");
+        let request = request.body(Empty::<Bytes>::new()).expect("a request");
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = body.collect().await.ok().map(|body| body.to_bytes().to_vec());
+        Ok(Answer { status: head.status, body, is_kept: false, is_lax: false })
+    };
+    let (answer, end, ()) = tokio::join!(ask, connection, answer(there, bytes));
+    answer.map(|answer| Answer { is_kept: end.is_ok(), ..answer })
+}
+
+/// Reads a head, answers with `bytes` and closes.
+async fn answer(mut stream: DuplexStream, bytes: &[u8]) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("a whole head"));
+    }
+    // A client that refuses does not read on.
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.shutdown().await;
+}
