@@ -15,7 +15,10 @@ use crate::{
         settings::{AccessLog, MaintenanceDefaults},
         snapshot,
     },
-    observe::access_log::{Sink, Writer},
+    observe::{
+        access_log::{Sink, Writer},
+        spans::Exporter,
+    },
     page::{Page, html, words},
     tally::Tallies,
     view::{Barrier, PoolView, Published, ServiceView, View},
@@ -26,6 +29,8 @@ use crate::{
 pub struct Publisher {
     /// The access logs' writer.
     pub logs: Writer,
+    /// What brings spans to their collector.
+    pub exporter: Exporter,
     published: Arc<Published>,
     sinks: HashMap<AccessLog, Arc<Sink>>,
     barriers: BTreeMap<ServiceName, Arc<Barrier>>,
@@ -37,16 +42,19 @@ impl Publisher {
     /// Publishes the first view.
     pub fn new(model: &Model, tallies: &mut Tallies, logs: Writer) -> Self {
         let (mut sinks, mut barriers) = (HashMap::new(), BTreeMap::new());
-        let view = view(model, tallies, &logs, &mut sinks, &mut barriers);
+        let mut exporter = Exporter::default();
+        let mut view = view(model, tallies, &logs, &mut sinks, &mut barriers);
+        view.spans = exporter.sink(model.settings.tracing.as_ref());
         let (published, proofs) = (Arc::new(Published::new(view)), BTreeMap::new());
-        Self { logs, published, sinks, barriers, proofs }
+        Self { logs, exporter, published, sinks, barriers, proofs }
     }
 
     /// Publishes what `model` says now. Requests that wait for a service which is no longer paused go
     /// on, and see it.
     pub fn publish(&mut self, model: &Model, tallies: &mut Tallies) {
-        let Self { logs, published, sinks, barriers, proofs } = self;
+        let Self { logs, exporter, published, sinks, barriers, proofs } = self;
         let mut view = view(model, tallies, logs, sinks, barriers);
+        view.spans = exporter.sink(model.settings.tracing.as_ref());
         view.proofs = Some(&*proofs).filter(|proofs| !proofs.is_empty()).cloned().map(Arc::new);
         published.store(view);
         let is_paused = |name: &ServiceName| {
@@ -107,6 +115,7 @@ fn view(
         listeners: model.settings.listener.clone(),
         runtime: model.settings.runtime.clone(),
         retry_after: defaults.retry_after,
+        spans: None,
         proofs: None,
         snapshot,
     }

@@ -39,6 +39,7 @@ pub mod route;
 pub mod settings;
 mod sight;
 pub mod snapshot;
+pub mod spans;
 pub mod split;
 pub mod state;
 pub mod step;

@@ -39,7 +39,7 @@ use super::{
 };
 use crate::{
     model::{Blame, Draw, Facts, Outcome, decide, guard::Fate},
-    observe::access_log::Buffers,
+    observe::Gathered,
     view::{LocalView, Reader},
 };
 
@@ -63,8 +63,8 @@ pub struct Full {
     pub peers: Peers,
     /// Its open tunnels.
     pub tunnels: Arc<Tunnels>,
-    /// The worker's part of the access logs.
-    pub logs: Arc<Buffers>,
+    /// The worker's part of the access logs and the spans.
+    pub gathered: Arc<Gathered>,
     /// Who gets in.
     pub gate: Gate,
 }
@@ -463,7 +463,7 @@ impl ProxyHttp for Full {
             client.rest();
         }
         exchange.tell_over();
-        record::record(session, exchange, &self.logs);
+        record::record(session, exchange, &self.gathered);
         exchange.recorded = true;
         exchange.attempt = None;
     }

@@ -28,6 +28,8 @@ mod proof;
 mod record;
 mod secure;
 mod shield;
+mod span;
 mod telling;
+mod trace;
 pub mod tunnel;
 mod upstream;
