@@ -15,7 +15,7 @@
 //! | [`view`] | the one published value: control stores it, workers load it once per request |
 //! | [`tally`] | counters with one writer each: workers record, control reads |
 //! | [`control`] | the single writer: orders, state, probes, reload, certificates by ACME, admin API |
-//! | [`observe`] | access log and metrics |
+//! | [`observe`] | access log, metrics and spans |
 //! | [`notify`] | tells receivers of events, each from a thread of its own |
 //! | [`page`] | what lbd answers in its own name |
 //! | [`api`] | the admin API as one table, and what goes over the wire |

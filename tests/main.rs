@@ -38,5 +38,6 @@ mod stopping;
 mod streams;
 mod support;
 mod tls;
+mod tracing;
 mod tunnels;
 mod upstream;

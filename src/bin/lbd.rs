@@ -218,14 +218,20 @@ async fn wait_and_drain(
             worker.done().await;
         }
     };
-    tokio::select! {
-        () = drained => {}
-        _ = signals.wait_for(|s| *s == Stopping::Now) => tracing::warn!("stopping at once"),
+    let at_once = tokio::select! {
+        () = drained => false,
+        _ = signals.wait_for(|s| *s == Stopping::Now) => true,
+    };
+    if at_once {
+        tracing::warn!("stopping at once");
     }
     if let Err(problem) = control::settle(control, AT_END).await {
         tracing::error!("{problem}: the last changes and events may be lost");
     }
     control.borrow().logs().flush();
+    if !at_once {
+        control.borrow().exporter().flush();
+    }
     if dead { Err(anyhow!("a worker ended by itself; see the lines above")) } else { Ok(()) }
 }
 

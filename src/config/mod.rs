@@ -41,6 +41,7 @@ mod reader;
 mod rollout;
 mod service;
 mod tls;
+mod tracing;
 mod values;
 
 pub use diff::needs_restart;
@@ -141,6 +142,7 @@ fn settings(mut root: Section<'_>, read: Read<'_>) -> Option<Settings> {
     let guard = guard::guard(root.section("guard"), &Terms::default());
     let rollout = rollout::plans(root.section("rollout"));
     let notify = notify::receivers(&mut root);
+    let tracing = root.optional("tracing", tracing::tracing);
     let acme = acme::acme(root.section("acme"), read);
     let listener = listener::listeners(root.section("listener"), admin.http, read);
     if let (Some(acme), Some(listeners)) = (&acme, &listener) {
@@ -157,6 +159,7 @@ fn settings(mut root: Section<'_>, read: Read<'_>) -> Option<Settings> {
         guard,
         rollout,
         notify,
+        tracing,
         acme,
         listener,
         service,

@@ -160,7 +160,8 @@ fn recipients(value: &Value<'_>) -> Option<Vec<Arc<str>>> {
     }
 }
 
-fn secret(value: &Value<'_>) -> Option<Secret> {
+/// A text that is never repeated.
+pub(super) fn secret(value: &Value<'_>) -> Option<Secret> {
     match value.text() {
         None => value.problem("is not a text; write the secret in quotes"),
         Some("") => value.problem("is empty; write the secret, or leave the key out"),

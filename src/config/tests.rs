@@ -8,7 +8,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Millis;
+use crate::model::{Millis, spans::Tracing};
 
 const MINIMAL: &str = include_str!("../../conf/minimal.toml");
 const FULL: &str = include_str!("../../conf/lbd.toml");
@@ -126,6 +126,8 @@ fn what_is_optional_shows_its_defaults() {
     assert_eq!(shown.len(), 4);
     let bare = every_key().replace("url = \"https://events.pagerduty.com/v2/enqueue\"", "");
     assert_eq!(notify(&bare), shown);
+    let tracing = check(&every_key(), &every_file).unwrap().tracing.unwrap();
+    assert_eq!(Tracing { headers: BTreeMap::new(), ..(*tracing).clone() }, Tracing::default());
 }
 
 /// Asks every section for the keys it knows by giving it one that it does not.
@@ -213,7 +215,7 @@ fn everything_prints_as_a_config_file() {
     let slack = "https://hooks.slack.com/services/change-me";
     printed = printed.replacen("***", slack, 1).replace("***", "change-me-please");
     assert_eq!(check(&printed, &every_file).unwrap(), settings, "{printed}");
-    assert_eq!(stars, 7);
+    assert_eq!(stars, 8);
 }
 
 #[test]

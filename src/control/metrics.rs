@@ -54,6 +54,7 @@ impl Control {
             }
         }
         out.add(Metric::AccessLogLost, &[], self.logs().lost() as f64);
+        out.add(Metric::SpansLost, &[], self.exporter().lost() as f64);
         out.text()
     }
 

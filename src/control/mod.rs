@@ -56,7 +56,7 @@ use crate::{
         State, units::ListenerName,
     },
     notify::Notifiers,
-    observe::access_log::Writer,
+    observe::{access_log::Writer, spans::Exporter},
     tally::{EndpointTally, ListenerTally, Tallies},
     tls::Holders,
     view::Published,
@@ -254,6 +254,11 @@ impl Control {
     /// The access logs' writer.
     pub fn logs(&self) -> &Writer {
         &self.publisher.logs
+    }
+
+    /// What brings spans to their collector.
+    pub fn exporter(&self) -> &Exporter {
+        &self.publisher.exporter
     }
 
     /// Lets time act.

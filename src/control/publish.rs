@@ -15,7 +15,10 @@ use crate::{
         settings::{AccessLog, MaintenanceDefaults},
         snapshot,
     },
-    observe::access_log::{Sink, Writer},
+    observe::{
+        access_log::{Sink, Writer},
+        spans::Exporter,
+    },
     page::{Page, html, words},
     tally::Tallies,
     view::{Barrier, Bulkhead, PoolView, Published, ServiceView, View},
@@ -26,6 +29,8 @@ use crate::{
 pub struct Publisher {
     /// The access logs' writer.
     pub logs: Writer,
+    /// What brings spans to their collector.
+    pub exporter: Exporter,
     published: Arc<Published>,
     kept: Kept,
     /// What proves names to an ACME server, by token.
@@ -43,17 +48,19 @@ struct Kept {
 impl Publisher {
     /// Publishes the first view.
     pub fn new(model: &Model, tallies: &mut Tallies, logs: Writer) -> Self {
-        let mut kept = Kept::default();
-        let view = view(model, tallies, &logs, &mut kept);
+        let (mut kept, mut exporter) = (Kept::default(), Exporter::default());
+        let mut view = view(model, tallies, &logs, &mut kept);
+        view.spans = exporter.sink(model.settings.tracing.as_ref());
         let (published, proofs) = (Arc::new(Published::new(view)), BTreeMap::new());
-        Self { logs, published, kept, proofs }
+        Self { logs, exporter, published, kept, proofs }
     }
 
     /// Publishes what `model` says now. Requests that wait for a service which is no longer paused go
     /// on, and see it.
     pub fn publish(&mut self, model: &Model, tallies: &mut Tallies) {
-        let Self { logs, published, kept, proofs } = self;
+        let Self { logs, exporter, published, kept, proofs } = self;
         let mut view = view(model, tallies, logs, kept);
+        view.spans = exporter.sink(model.settings.tracing.as_ref());
         view.proofs = Some(&*proofs).filter(|proofs| !proofs.is_empty()).cloned().map(Arc::new);
         published.store(view);
         kept.bulkheads.values().for_each(|bulkhead| bulkhead.stir());
@@ -121,6 +128,7 @@ fn view(model: &Model, tallies: &mut Tallies, logs: &Writer, kept: &mut Kept) ->
         listeners: model.settings.listener.clone(),
         runtime: model.settings.runtime.clone(),
         retry_after: defaults.retry_after,
+        spans: None,
         proofs: None,
         snapshot,
     }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     model::announcement::Ends,
-    observe::access_log::Buffers,
+    observe::Gathered,
     proxy::{full::Full, gate, peers::Peers, tunnel::Tunnels},
     tally::{Beat, ListenerTally, micros},
     view::{Published, Reader},
@@ -127,14 +127,14 @@ fn run(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> {
 }
 
 async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> {
-    let logs = Arc::new(Buffers::default());
+    let gathered = Arc::new(Gathered::default());
     let tunnels = Arc::new(Tunnels::default());
     // A channel of the worker's own: its receivers are cloned for every request.
     let (tell, stop) = watch::channel(false);
     let shop = Arc::new(Shop {
         index,
         workers: common.workers,
-        full: request_path(index, &common, logs.clone(), tunnels.clone()),
+        full: request_path(index, &common, gathered.clone(), tunnels.clone()),
         reader: Reader::new(common.published.clone()),
         stop,
         draining: Arc::default(),
@@ -147,7 +147,7 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
         accepting.spawn(accept(shop.clone(), Door { socket, entrance }));
     }
     let flushing =
-        tokio::spawn(keep_time(shop.clone(), logs.clone(), common.beats.clone(), tunnels));
+        tokio::spawn(keep_time(shop.clone(), gathered.clone(), common.beats.clone(), tunnels));
     told(&mut common.stop.clone()).await;
     shop.draining.store(true, Relaxed);
     tell.send_replace(true);
@@ -156,14 +156,14 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
     let drain = shop.reader.current().runtime.upgrade_drain;
     let _ = tokio::time::timeout(drain.duration(), shop.empty()).await;
     flushing.abort();
-    logs.flush();
+    gathered.flush();
     Ok(())
 }
 
 fn request_path(
     index: usize,
     common: &Common,
-    logs: Arc<Buffers>,
+    gathered: Arc<Gathered>,
     tunnels: Arc<Tunnels>,
 ) -> Arc<HttpProxy<Full>> {
     let conf = ServerConf {
@@ -179,7 +179,7 @@ fn request_path(
         failures: common.failures.clone(),
         peers: Peers::default(),
         tunnels,
-        logs,
+        gathered,
         gate: gate::Gate::new(common.gates.clone()),
     };
     Arc::new(http_proxy(&Arc::new(conf), full))
@@ -187,12 +187,17 @@ fn request_path(
 
 /// Hands gathered log lines on, and shows control that this worker is on time: what takes long while it
 /// is not is no evidence of a slow pool. Ends tunnels that have gone on for too long.
-async fn keep_time(shop: Arc<Shop>, logs: Arc<Buffers>, beats: Arc<[Beat]>, tunnels: Arc<Tunnels>) {
+async fn keep_time(
+    shop: Arc<Shop>,
+    gathered: Arc<Gathered>,
+    beats: Arc<[Beat]>,
+    tunnels: Arc<Tunnels>,
+) {
     let mut ticks = interval(Beat::PACE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        logs.flush();
+        gathered.flush();
         tunnels.look(Instant::now(), || shop.reader.current());
         if let Some(beat) = beats.get(shop.index) {
             beat.0.set(micros(Instant::now()));

@@ -40,6 +40,7 @@ pub mod route;
 pub mod settings;
 mod sight;
 pub mod snapshot;
+pub mod spans;
 pub mod split;
 pub mod state;
 pub mod step;

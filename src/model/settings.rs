@@ -19,6 +19,7 @@ use super::{
     policy::Policy,
     preflight::Check,
     rollout::Plan,
+    spans::Tracing,
     split::Split,
     units::{ListenerName, Millis, PlanName, PoolName, ServiceName, Share},
 };
@@ -42,6 +43,9 @@ pub struct Settings {
     /// `[[notify]]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<Receiver>,
+    /// `[tracing]`, if spans are exported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Arc<Tracing>>,
     /// `[acme]`.
     pub acme: Acme,
     /// `[listener.NAME]`, at least one.

@@ -19,8 +19,12 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-pub use self::counts::ReceiverCounts;
-use self::{courier::Courier, patience::Patience};
+use self::courier::Courier;
+pub use self::{
+    counts::ReceiverCounts,
+    failure::{Failure, Retry},
+    patience::Patience,
+};
 use crate::model::{event::Event, notify::Receiver, units::ReceiverName};
 
 mod counts;
@@ -41,7 +45,7 @@ mod smtp;
 #[cfg(test)]
 mod tests;
 mod webhook;
-mod words;
+pub mod words;
 
 /// All receivers, each with its thread and its bounded queue.
 ///

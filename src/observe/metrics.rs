@@ -57,11 +57,13 @@ pub enum Metric {
     ConfigReloads,
     /// Access log lines that were lost.
     AccessLogLost,
+    /// Spans that were lost.
+    SpansLost,
 }
 
 impl Metric {
     /// All metrics, in the order of their output.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Requests,
         Self::RequestFailures,
         Self::RequestDuration,
@@ -85,6 +87,7 @@ impl Metric {
         Self::CertificateExpiry,
         Self::ConfigReloads,
         Self::AccessLogLost,
+        Self::SpansLost,
     ];
 
     const fn spec(self) -> (&'static str, MetricType, &'static str) {
@@ -171,6 +174,11 @@ impl Metric {
             Self::AccessLogLost => {
                 ("lbd_access_log_lost_total", COUNTER, "Access log lines that were lost.")
             }
+            Self::SpansLost => (
+                "lbd_spans_lost_total",
+                COUNTER,
+                "Spans that did not reach the collector of `[tracing]`.",
+            ),
         }
     }
 

@@ -52,6 +52,7 @@ impl Full {
         exchange.own_answer = false;
         exchange.received = 0;
         exchange.attempt(choice);
+        exchange.trace_attempt(session.req_header());
         if exchange.attempts > 1
             && let Some(client) = &exchange.client
         {

@@ -10,16 +10,14 @@ use super::{
     exchange::Exchange,
     facts::{Map, facts},
     headers::{forwarded, scheme},
+    trace,
 };
 use crate::model::policy::{
+    Policy,
     headers::Edit,
     rewrite::rewritten,
     template::{Template, Variable},
-    trace::{is_traceparent, new_traceparent},
 };
-
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
 
 /// Changes `request`, which goes to an endpoint, as the policy says; `asked` is what the client sent.
 ///
@@ -31,7 +29,7 @@ pub fn to_endpoint(
     request: &mut RequestHeader,
     exchange: &Exchange,
 ) -> Result<()> {
-    trace(request, exchange.trace)?;
+    trace::to_endpoint(request, exchange)?;
     let Some(field) = exchange.field() else { return Ok(()) };
     let policy = &field.service.settings.policy;
     if policy.forwarded
@@ -45,11 +43,8 @@ pub fn to_endpoint(
         // It was for this door.
         request.remove_header(&header::AUTHORIZATION);
     }
-    let prefix = policy.strip_prefix.as_deref();
-    if (prefix.is_some() || !policy.rewrite.is_empty())
-        && let Some(path) = rewritten(asked.uri.path(), prefix, &policy.rewrite)
-    {
-        request.set_uri(address(path, asked.uri.query())?);
+    if let Some(target) = target(asked, policy)? {
+        request.set_uri(target);
     }
     if let Some(edits) = &policy.request_headers {
         let fill = |template: &Template| template.fill(|v| look(v, asked, exchange));
@@ -62,6 +57,20 @@ pub fn to_endpoint(
         }
     }
     Ok(())
+}
+
+/// What an endpoint is asked for, if that is something else than `asked` asks for.
+///
+/// # Errors
+///
+/// If the path has become too long for an address.
+pub fn target(asked: &RequestHeader, policy: &Policy) -> Result<Option<Uri>> {
+    let prefix = policy.strip_prefix.as_deref();
+    if prefix.is_none() && policy.rewrite.is_empty() {
+        return Ok(None);
+    }
+    let path = rewritten(asked.uri.path(), prefix, &policy.rewrite);
+    path.map(|path| address(path, asked.uri.query())).transpose()
 }
 
 /// Changes `response`, which an endpoint gave, as the policy says; `asked` is what the client sent.
@@ -83,21 +92,6 @@ pub fn to_client(
             Edit::Set(name, value) => response.insert_header(name, value)?,
             Edit::Add(name, value) => drop(response.append_header(name, value)?),
         }
-    }
-    Ok(())
-}
-
-/// Passes a sound trace context on; else the request begins a new trace, the same in each attempt.
-fn trace(request: &mut RequestHeader, trace: u128) -> Result<()> {
-    let mut values = request.headers.get_all(TRACEPARENT).iter();
-    let is_sound = match (values.next(), values.next()) {
-        (Some(value), None) => is_traceparent(value.as_bytes()),
-        (Some(_) | None, _) => false,
-    };
-    if !is_sound {
-        // It belongs to a trace that is none.
-        request.remove_header(TRACESTATE);
-        request.insert_header(TRACEPARENT, new_traceparent(trace, fastrand::u64(..)))?;
     }
     Ok(())
 }

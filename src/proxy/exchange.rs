@@ -15,6 +15,7 @@ use super::{
     client::{Client, Late},
     compress::Encoder,
     telling::Telling,
+    trace::Trace,
     tunnel::{Opened, Tunnel},
 };
 use crate::{
@@ -42,8 +43,8 @@ pub struct Exchange {
     pub placement: Option<Placement>,
     /// Its id.
     pub id: HeaderValue,
-    /// The id of its trace, if it came without one.
-    pub trace: u128,
+    /// Its trace.
+    pub trace: Trace,
     /// Its place in the pool that it is served by, where places are limited.
     pub berth: Option<Berth>,
     /// What it has tried.
@@ -108,7 +109,7 @@ impl Exchange {
             service: None,
             placement: None,
             id: HeaderValue::from_static("-"),
-            trace: fastrand::u128(..),
+            trace: Trace::new(),
             berth: None,
             tried: Tried::default(),
             fresh: false,
@@ -189,6 +190,7 @@ impl Exchange {
     /// new one, if it can elsewhere.
     pub fn renew(&mut self) {
         self.fresh = true;
+        self.trace_failure(Blame::Reset.as_str());
         self.tried.avoid = self.choice();
     }
 
@@ -279,6 +281,9 @@ impl Drop for Exchange {
             && let Some(late) = self.client.as_ref().and_then(|client| client.late())
         {
             self.count_late(late);
+            if let Some((sink, spans)) = self.end_trace(None, None, Blame::Timeout.as_str()) {
+                sink.send(spans);
+            }
         }
         self.tell_over();
     }

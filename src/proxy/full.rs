@@ -41,7 +41,7 @@ use super::{
 };
 use crate::{
     model::{Blame, Draw, guard::Fate},
-    observe::access_log::Buffers,
+    observe::Gathered,
     view::Reader,
 };
 
@@ -65,8 +65,8 @@ pub struct Full {
     pub peers: Peers,
     /// Its open tunnels.
     pub tunnels: Arc<Tunnels>,
-    /// The worker's part of the access logs.
-    pub logs: Arc<Buffers>,
+    /// The worker's part of the access logs and the spans.
+    pub gathered: Arc<Gathered>,
     /// Who gets in.
     pub gate: Gate,
 }
@@ -462,7 +462,7 @@ impl ProxyHttp for Full {
             client.rest();
         }
         exchange.tell_over();
-        record::record(session, exchange, &self.logs);
+        record::record(session, exchange, &self.gathered);
         exchange.recorded = true;
         exchange.berth = None;
         exchange.attempt = None;

@@ -17,6 +17,7 @@ impl Full {
         let grpc = Status::of(&response.headers).filter(|_| is_grpc(&response.headers));
         let failed = status >= 500 || grpc.is_some_and(Status::is_failure);
         exchange.blame = if failed { Some(Blame::Upstream5xx) } else { None };
+        exchange.trace_answer(status);
         let is_open = !failed && grpc.is_none() && ends_with_status(&response.headers);
         if is_open && exchange.link().is_some_and(|link| link.protocol.is_http2()) {
             exchange.tell_answered();
@@ -61,6 +62,9 @@ impl Full {
             attempt.judge(failed);
         }
         if failed {
+            if let Some(blame) = exchange.blame {
+                exchange.trace_failure(blame.as_str());
+            }
             self.failures.notify_one();
         }
     }

@@ -1,17 +1,17 @@
 //! Counts and logs a request that is over.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{borrow::Cow, time::Instant};
 
 use pingora_proxy::Session;
 
-use super::{answer::answered, exchange::Exchange};
+use super::{answer::answered, exchange::Exchange, span::OTHER};
 use crate::{
     model::{Blame, maintenance::BYPASS_PATH},
-    observe::access_log::{Buffers, Line},
+    observe::{Gathered, access_log::Line},
 };
 
-/// Counts the request in its tally, and logs it where its service says.
-pub fn record(session: &mut Session, exchange: &Exchange, logs: &Arc<Buffers>) {
+/// Counts the request in its tally, ends its trace, and logs it where its service says.
+pub fn record(session: &mut Session, exchange: &mut Exchange, gathered: &Gathered) {
     let now = Instant::now();
     let micros = |from: Instant, to: Instant| {
         u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
@@ -37,6 +37,10 @@ pub fn record(session: &mut Session, exchange: &Exchange, logs: &Arc<Buffers>) {
             cell.failovers.add(1);
         }
     }
+    let ended = exchange.end_trace(Some(session.req_header()), answered(session), OTHER);
+    if let Some((sink, spans)) = ended {
+        gathered.spans.write(&sink, spans);
+    }
     let field = exchange.field();
     let Some(sink) = field.and_then(|f| f.view.log.as_ref()) else { return };
     let request = session.req_header();
@@ -52,7 +56,7 @@ pub fn record(session: &mut Session, exchange: &Exchange, logs: &Arc<Buffers>) {
         client: exchange.address.map(|a| a.to_string()).unwrap_or_default(),
         method: request.method.as_str(),
         host: header("host").unwrap_or_default(),
-        path: path(request.raw_path()),
+        path: without_link(request.raw_path()),
         protocol: protocol(request.version),
         status,
         bytes: session.body_bytes_sent(),
@@ -77,11 +81,11 @@ pub fn record(session: &mut Session, exchange: &Exchange, logs: &Arc<Buffers>) {
         referer: header("referer"),
         user_agent: header("user-agent"),
     };
-    logs.write(sink, &line);
+    gathered.lines.write(sink, &line);
 }
 
 /// Path and query as they may be logged: without the secret of a maintenance's link.
-fn path(raw: &[u8]) -> Cow<'_, str> {
+pub fn without_link(raw: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(raw);
     match text.split_once(BYPASS_PATH) {
         Some((place, _)) => format!("{place}{BYPASS_PATH}***").into(),

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 use crate::{
     model::{Millis, Snapshot, listener::Listener, settings::Runtime, units::ListenerName},
-    observe::access_log::Sink,
+    observe::{access_log::Sink, spans},
     page::Page,
     tally::{EndpointTally, GuardTally, PoolTally},
 };
@@ -44,6 +44,8 @@ pub struct View {
     pub runtime: Runtime,
     /// `Retry-After` of a maintenance without an end.
     pub retry_after: Millis,
+    /// Where spans go, if they are exported.
+    pub spans: Option<Arc<spans::Sink>>,
     /// Which answers prove to an ACME server that names are lbd's, by their tokens; while there are
     /// any.
     pub proofs: Option<Arc<BTreeMap<String, String>>>,

@@ -27,9 +27,7 @@ impl RawOrigin {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 // A client that left is no reason to end.
-                if let Ok(head) = stream.and_then(|stream| say(stream, &answer)) {
-                    of_thread.lock().unwrap().push(head);
-                }
+                let _ = stream.and_then(|stream| say(stream, &answer, &of_thread));
             }
         });
         Self { address, heads }
@@ -41,7 +39,7 @@ impl RawOrigin {
     }
 }
 
-fn say(mut stream: TcpStream, answer: &str) -> io::Result<String> {
+fn say(mut stream: TcpStream, answer: &str, heads: &Mutex<Vec<String>>) -> io::Result<()> {
     use io::{Read, Write};
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut head = Vec::new();
@@ -50,8 +48,9 @@ fn say(mut stream: TcpStream, answer: &str) -> io::Result<String> {
         stream.read_exact(&mut byte)?;
         head.push(byte[0]);
     }
-    stream.write_all(answer.as_bytes())?;
-    Ok(String::from_utf8_lossy(&head).into_owned())
+    // Before the answer: whoever has that may ask for the head.
+    heads.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
+    stream.write_all(answer.as_bytes())
 }
 
 /// An address where connections are refused, for as long as this lives. Nobody else gets its port by

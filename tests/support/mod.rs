@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests run in real time")]
 
 mod broken;
+pub mod collector;
 pub mod h2;
 mod http;
 mod identity;
@@ -24,6 +25,7 @@ mod receiver;
 use std::time::{Duration, Instant};
 
 pub use broken::{Dead, Deaf, RawOrigin};
+pub use collector::Collector;
 pub use h2::Http2;
 pub use http::{Answer, Client, Request};
 pub use identity::{Authority, Identity};
