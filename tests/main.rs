@@ -21,6 +21,7 @@ mod laws;
 mod limits;
 mod maintenance;
 mod notices;
+mod paths;
 mod pausing;
 mod policy;
 mod proxy_protocol;

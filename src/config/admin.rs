@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{
     places::{absolute_path, socket_address, socket_path},
     reader::Section,
-    values::{Limits, mode, principal, span, text, whole},
+    values::{Limits, mode, principal, span, text, truth, whole},
 };
 use crate::model::{
     Millis,
@@ -43,6 +43,7 @@ pub(super) fn runtime(mut section: Section<'_>) -> Runtime {
         workers: section.or("workers", cores, whole(1..=WORKERS_MAX)),
         upgrade_drain: section.or("upgrade_drain", Millis::from_secs(30), span(DRAIN_LIMITS)),
         max_connections: section.or("max_connections", 50_000, whole(1..=CONNECTIONS_MAX)),
+        fast_path: section.or("fast_path", true, truth),
     };
     section.finish();
     runtime

@@ -46,6 +46,17 @@ enum At {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Malformed;
 
+/// How far [`Chunks::clean`] came.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Cleaned {
+    /// Bytes that belonged to the body.
+    pub taken: usize,
+    /// How many of them are left.
+    pub kept: usize,
+    /// How many of those are data.
+    pub data: usize,
+}
+
 impl Default for Chunks {
     fn default() -> Self {
         Self { at: At::Size(0, false), line: 0 }
@@ -76,6 +87,39 @@ impl Chunks {
             }
         }
         Ok(done)
+    }
+
+    /// The same, and takes out what is between neighbours, chunk extensions and trailers: what is left of
+    /// the bytes is moved to their front.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] at the first byte that breaks the framing.
+    pub fn clean(&mut self, bytes: &mut [u8]) -> Result<Cleaned, Malformed> {
+        let mut cleaned = Cleaned::default();
+        while cleaned.taken < bytes.len() && self.at != At::End {
+            let (before, from) = (self.at, cleaned.taken);
+            let step = match before {
+                At::Data(left) => usize::try_from(left).unwrap_or(usize::MAX),
+                _ => 1,
+            };
+            let step = self.follow(&bytes[from..bytes.len().min(from.saturating_add(step))])?;
+            cleaned.taken += step;
+            if matches!(before, At::Data(_)) {
+                cleaned.data += step;
+            }
+            let is_between = matches!(
+                self.at,
+                At::Blank(_) | At::Extension(_) | At::TrailerName | At::TrailerValue
+            ) || matches!(before, At::TrailerValue | At::TrailerLf);
+            if !is_between {
+                if cleaned.kept < from {
+                    bytes.copy_within(from..from + step, cleaned.kept);
+                }
+                cleaned.kept += step;
+            }
+        }
+        Ok(cleaned)
     }
 
     fn next(&mut self, byte: u8) -> Result<At, Malformed> {
@@ -134,6 +178,26 @@ mod tests {
         assert_eq!(chunks.follow(&with_more), Ok(BODY.len()));
         assert!(chunks.is_done());
         assert_eq!(chunks.follow(b"more"), Ok(0));
+    }
+
+    #[test]
+    fn what_is_between_neighbours_is_taken_out() {
+        let clean = |pieces: &[&[u8]]| {
+            let (mut chunks, mut left, mut all_data) = (Chunks::default(), Vec::new(), 0);
+            for piece in pieces {
+                let mut piece = piece.to_vec();
+                let Cleaned { taken, kept, data } = chunks.clean(&mut piece).unwrap();
+                assert_eq!(taken, piece.len());
+                all_data += data;
+                left.extend_from_slice(&piece[..kept]);
+            }
+            assert!(chunks.is_done() && all_data == 15);
+            left
+        };
+        let plain = b"5\r\nhello\r\nA\r\n0123456789\r\n0\r\n\r\n";
+        assert_eq!(clean(&[BODY]), plain);
+        let bytes: Vec<&[u8]> = BODY.chunks(1).collect();
+        assert_eq!(clean(&bytes), plain);
     }
 
     #[test]

@@ -13,15 +13,23 @@ use super::{
     http2,
     io::{EdgeIo, Next, NoRequest},
 };
-use crate::{page::raw_refusal, proxy::full::Full};
+use crate::{
+    page::raw_refusal,
+    proxy::{
+        exchange::Exchange,
+        fast::{Fast, Served},
+        full::{Full, Handed},
+    },
+};
 
 /// How long a stopping process waits for the first request of a connection that was just made: its
 /// bytes are likely on their way.
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
 
-/// Serves a connection to its end. `refused` is told the status of a request that is no request.
+/// Serves a connection to its end: `fast` has the first word on each request. `refused` is told the status of a request that is no request.
 pub async fn serve(
     io: EdgeIo,
+    fast: &Fast,
     full: &Arc<HttpProxy<Full>>,
     stop: ShutdownWatch,
     refused: Arc<dyn Fn(u16) + Send + Sync>,
@@ -48,7 +56,16 @@ pub async fn serve(
                 return io.answer_and_close(raw_refusal(fault.status, fault.why).as_bytes()).await;
             }
         }
-        match exchange(io, full, &stop).await {
+        let begun = match fast.serve(&mut io).await {
+            Served::Left(begun) => begun,
+            Served::Kept => {
+                grace = Duration::ZERO;
+                continue;
+            }
+            Served::Closed => return close(io).await,
+            Served::Broken => return,
+        };
+        match exchange(io, full, &stop, begun).await {
             Some(kept) => io = kept,
             None => return,
         }
@@ -61,16 +78,23 @@ async fn exchange(
     io: Box<EdgeIo>,
     full: &Arc<HttpProxy<Full>>,
     stop: &ShutdownWatch,
+    begun: Option<Box<Exchange>>,
 ) -> Option<Box<EdgeIo>> {
     let client = io.client().clone();
     let keepalive = client.listener.timeouts.keepalive.secs_ceil();
     let stream: Stream = io;
     let mut session = ServerSession::new_http1(stream);
     session.set_keepalive(Some(keepalive.max(1)));
-    session.set_connection_user_context(Some(Box::new(client)));
+    session.set_connection_user_context(Some(Box::new(Handed { client, begun })));
     let reused = full.process_new_http(session, stop).await?;
     let (stream, _settings) = reused.consume();
     stream.into_any().downcast().ok()
+}
+
+/// Closes the connection behind an answer.
+async fn close(mut io: Box<EdgeIo>) {
+    // Whether it works out or not, it is closed now.
+    let _ = tokio::io::AsyncWriteExt::shutdown(&mut *io).await;
 }
 
 async fn stopped(mut stop: ShutdownWatch, grace: Duration) {

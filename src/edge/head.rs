@@ -9,6 +9,8 @@
     expect(clippy::indexing_slicing, reason = "indexes are bounded by the bytes' own length")
 )]
 
+use std::mem::MaybeUninit;
+
 use super::framing::{Said, Unclear, said};
 
 /// How many headers a request may have.
@@ -54,6 +56,8 @@ const fn fault(status: u16, why: &'static str) -> Fault {
     Fault { status, why }
 }
 
+const UNSOUND: Fault = fault(400, "the request's head contains a control byte or a bare line end");
+
 /// Judges the bytes read so far, of which at most `limit` may be head.
 pub fn inspect(bytes: &[u8], limit: usize) -> Inspected {
     let whole = find(bytes, b"\r\n\r\n").map(|at| at + 4);
@@ -61,10 +65,15 @@ pub fn inspect(bytes: &[u8], limit: usize) -> Inspected {
     if head.len() > limit {
         return Inspected::Refused(too_large(head, limit));
     }
-    if let Err(fault) = line_ends(head) {
-        return Inspected::Refused(fault);
+    let Some(length) = whole else {
+        return match line_ends(head) {
+            Ok(()) => Inspected::Partial,
+            Err(fault) => Inspected::Refused(fault),
+        };
+    };
+    if !are_lines_sound(head) {
+        return Inspected::Refused(UNSOUND);
     }
-    let Some(length) = whole else { return Inspected::Partial };
     match framing(head) {
         Ok(body) => Inspected::Whole { length, body },
         Err(fault) => Inspected::Refused(fault),
@@ -89,19 +98,22 @@ fn line_ends(head: &[u8]) -> Result<(), Fault> {
             _ => true,
         };
         if !sound {
-            return Err(fault(
-                400,
-                "the request's head contains a control byte or a bare line end",
-            ));
+            return Err(UNSOUND);
         }
     }
     Ok(())
 }
 
+/// Whether every line of a whole head ends with CRLF. That no other control byte occurs is seen to by
+/// whoever parses it.
+pub fn are_lines_sound(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).all(|at| at > 0 && head[at - 1] == b'\r')
+}
+
 fn framing(head: &[u8]) -> Result<Framing, Fault> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(head) {
+    let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, &mut headers) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(fault(400, "the request's head is malformed")),
         Err(httparse::Error::TooManyHeaders) => {
@@ -343,6 +355,18 @@ mod tests {
     }
 
     proptest! {
+        /// What the whole head's quick look leaves to the parser is no less strict.
+        #[test]
+        fn control_bytes_are_refused_in_whole_heads_too(
+            at in 0usize..60, byte in prop::sample::select(&b"\0\n\r\x01\x0b\x1b\x7f"[..]),
+        ) {
+            let mut head = b"GET /path?query HTTP/1.1\r\nHost: a.example\r\nX-Own: value\r\n\r\n".to_vec();
+            head.insert(at.min(head.len() - 4), byte);
+            if line_ends(&head).is_err() {
+                prop_assert!(matches!(inspect(&head, 1024), Inspected::Refused(_)));
+            }
+        }
+
         /// However the bytes arrive, the verdict on the whole is the same.
         #[test]
         fn arrival_does_not_matter(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0usize..200) {

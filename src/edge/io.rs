@@ -10,6 +10,8 @@
     expect(clippy::indexing_slicing, reason = "what is handed out is bounded by what was read")
 )]
 
+pub mod lean;
+
 use std::{
     fmt,
     io::{self, IoSlice},
@@ -30,14 +32,15 @@ use tokio::{
 };
 
 use super::{
+    buffers,
     chunks::Chunks,
     head::{Fault, Framing, Inspected, inspect},
     socket::Socket,
 };
 use crate::{model::Millis, proxy::client::Client};
 
-/// How much is read from the socket at once.
-const READ: usize = 16 * 1024;
+/// How much room there is at least when the socket is read.
+const READ: usize = 4 * 1024;
 /// How much of later requests is kept while one is served.
 const AHEAD_MAX: usize = 64 * 1024;
 /// How much is gathered before it is written.
@@ -65,6 +68,8 @@ pub struct EdgeIo {
     overdue: bool,
     /// Until when the client must take something, while it takes nothing.
     stalled: Option<Instant>,
+    /// Until when the client must send something of a body, while it sends nothing.
+    starved: Option<Instant>,
     /// Whether the connection is closed on our side, and only what still comes is awaited.
     lingering: bool,
     timer: Option<Pin<Box<Sleep>>>,
@@ -113,6 +118,7 @@ impl EdgeIo {
             ended: false,
             overdue: false,
             stalled: None,
+            starved: None,
             lingering: false,
             timer: None,
         }
@@ -134,17 +140,21 @@ impl EdgeIo {
     ///
     /// [`NoRequest::Gone`] after the listener's `keepalive`.
     pub async fn idle(&mut self) -> Result<(), NoRequest> {
-        self.timer = None;
         if self.has_begun() {
             return Ok(());
         }
-        self.input = BytesMut::new();
-        self.output = BytesMut::new();
+        buffers::give(std::mem::take(&mut self.input));
+        buffers::give(std::mem::take(&mut self.output));
         let limit = Instant::now() + self.client.listener.timeouts.keepalive.duration();
-        match timeout_at(limit, self.socket.readable()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(NoRequest::Gone),
-        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(limit)));
+        let mut readable = std::pin::pin!(self.socket.readable());
+        let is_readable = std::future::poll_fn(|cx| {
+            if let Poll::Ready(result) = readable.as_mut().poll(cx) {
+                return Poll::Ready(result.is_ok());
+            }
+            wait_until(timer, limit, cx).map(|()| false)
+        });
+        if is_readable.await { Ok(()) } else { Err(NoRequest::Gone) }
     }
 
     /// Reads the next request's head and prepares to hand the request out.
@@ -174,7 +184,7 @@ impl EdgeIo {
                 Inspected::Refused(fault) => return Err(NoRequest::Refused(fault)),
                 Inspected::Partial => {}
             }
-            self.input.reserve(READ);
+            make_room(&mut self.input);
             match timeout_at(limit, self.socket.read_buf(&mut self.input)).await {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0) | Err(_)) => return Err(NoRequest::Gone),
@@ -221,7 +231,7 @@ impl EdgeIo {
         if self.ended {
             return Poll::Ready(Ok(false));
         }
-        self.input.reserve(READ);
+        make_room(&mut self.input);
         let read = std::pin::pin!(self.socket.read_buf(&mut self.input));
         match std::future::Future::poll(read, cx) {
             Poll::Ready(read) => {
@@ -237,7 +247,7 @@ impl EdgeIo {
     }
 
     /// While an answer is under way: waits for the client to leave. Bytes of later requests are kept.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.ended && self.input.len() < AHEAD_MAX {
             ready!(self.poll_fill(cx))?;
         }
@@ -274,7 +284,7 @@ impl EdgeIo {
     /// # Errors
     ///
     /// Besides the socket's own: `TimedOut` if the client takes nothing for the listener's `write`.
-    fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let parts = [IoSlice::new(&self.output), IoSlice::new(data)];
         let Poll::Ready(written) = Pin::new(&mut self.socket).poll_write_vectored(cx, &parts)
         else {
@@ -366,6 +376,9 @@ impl AsyncWrite for EdgeIo {
                 of_data => return Poll::Ready(Ok(of_data)),
             }
         }
+        if io.output.capacity() == 0 {
+            io.output = buffers::take();
+        }
         io.output.extend_from_slice(data);
         Poll::Ready(Ok(data.len()))
     }
@@ -408,6 +421,15 @@ impl AsyncWrite for EdgeIo {
     }
 }
 
+/// Makes room for what is read next.
+fn make_room(buffer: &mut BytesMut) {
+    if buffer.capacity() == 0 {
+        *buffer = buffers::take();
+    } else if buffer.capacity() - buffer.len() < READ {
+        buffer.reserve(buffers::SIZE);
+    }
+}
+
 /// Waits for a deadline that may have moved: the timer is only set anew when it must ring earlier, or
 /// has rung too early.
 fn wait_until(timer: &mut Pin<Box<Sleep>>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
@@ -429,6 +451,8 @@ impl Drop for EdgeIo {
         if !self.output.is_empty() {
             self.socket.write_last(&self.output);
         }
+        buffers::give(std::mem::take(&mut self.input));
+        buffers::give(std::mem::take(&mut self.output));
     }
 }
 

@@ -6,13 +6,14 @@
 //! head before pingora sees it.
 
 mod admission;
+pub mod buffers;
 pub mod chunks;
 pub mod clients;
 mod connection;
 pub mod framing;
 pub mod head;
 mod http2;
-mod io;
+pub mod io;
 pub mod listener;
 pub mod proxy_protocol;
 mod socket;

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     model::announcement::Ends,
     observe::Gathered,
-    proxy::{full::Full, gate, peers::Peers, tunnel::Tunnels},
+    proxy::{fast::Fast, full::Full, gate, judging::Judge, peers::Peers, tunnel::Tunnels},
     tally::{Beat, ListenerTally, micros},
     view::{Published, Reader},
 };
@@ -113,6 +113,7 @@ struct Door<S = TcpListener> {
 struct Shop {
     index: usize,
     workers: usize,
+    fast: Fast,
     full: Arc<HttpProxy<Full>>,
     reader: Reader,
     stop: ShutdownWatch,
@@ -134,6 +135,7 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
     let shop = Arc::new(Shop {
         index,
         workers: common.workers,
+        fast: fast_path(index, &common, gathered.clone()),
         full: request_path(index, &common, gathered.clone(), tunnels.clone()),
         reader: Reader::new(common.published.clone()),
         stop,
@@ -160,6 +162,11 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
     Ok(())
 }
 
+fn fast_path(index: usize, common: &Common, gathered: Arc<Gathered>) -> Fast {
+    let judge = Judge { failures: common.failures.clone() };
+    Fast::new(index, Reader::new(common.published.clone()), judge, gathered)
+}
+
 fn request_path(
     index: usize,
     common: &Common,
@@ -176,7 +183,7 @@ fn request_path(
     let full = Full {
         worker: index,
         reader: Reader::new(common.published.clone()),
-        failures: common.failures.clone(),
+        judge: Judge { failures: common.failures.clone() },
         peers: Peers::default(),
         tunnels,
         gathered,
@@ -198,7 +205,9 @@ async fn keep_time(
     loop {
         ticks.tick().await;
         gathered.flush();
-        tunnels.look(Instant::now(), || shop.reader.current());
+        let now = Instant::now();
+        tunnels.look(now, || shop.reader.current());
+        shop.fast.sweep(now);
         if let Some(beat) = beats.get(shop.index) {
             beat.0.set(micros(Instant::now()));
         }
@@ -306,7 +315,7 @@ impl Shop {
                 let shop = shop.clone();
                 move |status| shop.count_refused(status)
             });
-            serve(io, &shop.full, shop.stop.clone(), refused).await;
+            serve(io, &shop.fast, &shop.full, shop.stop.clone(), refused).await;
         });
     }
 

@@ -118,6 +118,8 @@ pub struct Runtime {
     pub upgrade_drain: Millis,
     /// Client connections at most, over all listeners.
     pub max_connections: usize,
+    /// Whether plain HTTP/1.1 requests take the lean path.
+    pub fast_path: bool,
 }
 
 /// How users are divided.

@@ -64,6 +64,24 @@ pub async fn maintain(session: &mut Session, exchange: &mut Exchange, gate: Gate
     }
 }
 
+/// Answers a request that failed, and closes its connection. 499: its client is gone.
+pub async fn answer_failure(session: &mut Session, exchange: &mut Exchange, status: u16) {
+    if matches!(status, 400 | 408) {
+        exchange.own_answer = true;
+    }
+    session.set_keepalive(None);
+    if status != 499 && answered(session).is_none() {
+        let retry_after = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
+        let extra = if status == 503 { &retry_after[..] } else { &[] };
+        // A client that is gone cannot be told anything.
+        let _ = refuse(session, exchange, status, extra).await;
+    }
+    if !session.is_body_done() {
+        // Closed with unread bytes, the answer would be destroyed by a reset.
+        session.shutdown().await;
+    }
+}
+
 /// Answers with a status and its page: the service's own if it has one, else a plain one.
 ///
 /// # Errors

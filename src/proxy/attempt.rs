@@ -37,7 +37,7 @@ impl Full {
             field.choose(pool, &exchange.tried, attempts, Draw(fastrand::u64(..)))
         });
         let Some(choice) = choice else {
-            self.tell_unserved(exchange);
+            self.judge.unserved(exchange);
             return Error::e_explain(ErrorType::HTTPStatus(503), "no usable endpoint");
         };
         if !exchange.takes_place(choice.pool) {

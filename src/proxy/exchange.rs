@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     model::{Blame, Placement, guard::Fate, link::Link, snapshot},
-    tally::{EndpointCell, PoolTally},
+    tally::{EndpointCell, EndpointTally, PoolTally},
     view::{Berth, LocalView, ServiceView, View},
 };
 
@@ -75,6 +75,8 @@ pub struct Exchange {
     pub opened: Option<Opened>,
     /// Whether its body has come to its end.
     pub is_whole: bool,
+    /// The status that it is answered with, whatever else could be done.
+    pub verdict: Option<u16>,
     /// Whether it was counted and logged.
     pub recorded: bool,
     /// What the guard has been told.
@@ -122,6 +124,7 @@ impl Exchange {
             blame: None,
             timed_out: false,
             own_answer: true,
+            verdict: None,
             recorded: false,
             is_whole: false,
             tunnel: None,
@@ -214,6 +217,12 @@ impl Exchange {
     pub fn endpoint(&self) -> Option<&snapshot::Endpoint> {
         let choice = self.attempt.as_ref()?.choice;
         Some(&self.field()?.service.pools[choice.pool].endpoints[choice.endpoint])
+    }
+
+    /// What is counted of the endpoint of the running attempt, or the last one.
+    pub fn endpoint_tally(&self) -> Option<&Arc<EndpointTally>> {
+        let choice = self.attempt.as_ref()?.choice;
+        Some(&self.field()?.view.pools[choice.pool].endpoints[choice.endpoint])
     }
 
     /// How the endpoint of the running attempt, or the last one, is spoken to.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use pingora_http::RequestHeader;
 
 use super::client::Client;
@@ -48,7 +48,7 @@ fn host(request: &RequestHeader) -> &str {
     without_port(host.unwrap_or_default())
 }
 
-fn without_port(authority: &str) -> &str {
+pub fn without_port(authority: &str) -> &str {
     match authority.rfind(':') {
         Some(at) if authority[at + 1..].bytes().all(|b| b.is_ascii_digit()) => &authority[..at],
         Some(_) | None => authority,
@@ -57,14 +57,22 @@ fn without_port(authority: &str) -> &str {
 
 /// Who sent the request: the peer, or as far as proxies are trusted, whom they say.
 pub fn client_address(request: &RequestHeader, client: &Client) -> IpAddr {
+    let fields = request.headers.get_all("x-forwarded-for").iter();
+    address_by(fields.map(HeaderValue::as_bytes), client)
+}
+
+/// The same by the values of `X-Forwarded-For`, in their order.
+pub fn address_by<'h>(
+    fields: impl DoubleEndedIterator<Item = &'h [u8]>,
+    client: &Client,
+) -> IpAddr {
     let mut address = client.peer.ip();
     if !client.is_trusted(address) {
         return address.to_canonical();
     }
     // From the nearest proxy outwards, up to the first that is not trusted or not understood: what
     // stands further left may be forged.
-    let fields = request.headers.get_all("x-forwarded-for").iter().rev();
-    for entry in fields.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
+    for entry in fields.rev().flat_map(|value| value.rsplit(|byte| *byte == b',')) {
         let Some(next) = std::str::from_utf8(entry).ok().and_then(|e| forwarded(e.trim())) else {
             break;
         };

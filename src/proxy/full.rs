@@ -10,16 +10,15 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Version, header};
+use http::{HeaderMap, Version};
 use pingora_core::{
     Error, ErrorSource, ErrorType, Result, modules::http::HttpModules, upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use tokio::sync::Notify;
 
 use super::{
-    answer::{answered, refuse},
+    answer::{answer_failure, answered},
     changes,
     client::Client,
     compress,
@@ -30,11 +29,14 @@ use super::{
     },
     framing,
     gate::{Gate, deny},
-    grpc::Status,
-    headers, outcome,
+    grpc::{Said, Status},
+    headers,
+    judging::Judge,
+    outcome,
     patience::{await_body, wait},
     peers::Peers,
     proof, record, secure,
+    shield::Replay,
     tunnel::{Opened, Tunnels},
     turn::Turn,
     upstream::{give_leave, is_old, name_host, to_origin_form, without_chunks},
@@ -53,14 +55,23 @@ const SHIELDED: ErrorType = ErrorType::Custom("Shielded");
 /// About what a waiting request takes in memory besides its path, in bytes.
 const HEAD_COST: usize = 4096;
 
+/// What a connection hands its next request.
+#[derive(Debug)]
+pub struct Handed {
+    /// The connection.
+    pub client: Arc<Client>,
+    /// What the lean path began.
+    pub begun: Option<Box<Exchange>>,
+}
+
 /// One worker's request path.
 pub struct Full {
     /// The worker's index.
     pub worker: usize,
     /// The worker's handle on the view.
     pub reader: Reader,
-    /// Told when an attempt failed, so that control looks at once.
-    pub failures: Arc<Notify>,
+    /// Tells how requests went.
+    pub judge: Judge,
     /// How it connects to endpoints.
     pub peers: Peers,
     /// Its open tunnels.
@@ -91,7 +102,11 @@ impl ProxyHttp for Full {
         exchange: &mut Exchange,
         connection: Box<dyn std::any::Any + Send + Sync>,
     ) {
-        exchange.client = connection.downcast::<Arc<Client>>().ok().map(|client| *client);
+        let Ok(handed) = connection.downcast::<Handed>() else { return };
+        if let Some(begun) = handed.begun {
+            *exchange = *begun;
+        }
+        exchange.client = Some(handed.client);
     }
 
     async fn early_request_filter(
@@ -116,6 +131,14 @@ impl ProxyHttp for Full {
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         let Some(client) = exchange.client.clone() else { return Ok(false) };
+        if let Some(status) = exchange.verdict {
+            answer_failure(session, exchange, status).await;
+            return Ok(true);
+        }
+        if exchange.attempts > 0 {
+            // It was decided on the lean path.
+            return Ok(false);
+        }
         let request = session.req_header();
         let address = client_address(request, &client);
         exchange.id = headers::request_id(&request.headers, fastrand::u128(..));
@@ -232,8 +255,9 @@ impl ProxyHttp for Full {
         if let Some(berth) = &mut exchange.berth {
             berth.answered();
         }
-        let failed = self.judge_answer(exchange, response);
-        if failed && exchange.shield(session, Blame::Upstream5xx) {
+        let (status, said) = (response.status.as_u16(), Said::in_head(&response.headers));
+        let failed = self.judge.answer(exchange, status, said);
+        if failed && exchange.shield(Replay::of(session), Blame::Upstream5xx) {
             return Error::e_explain(SHIELDED, "the baseline answers instead");
         }
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
@@ -274,7 +298,7 @@ impl ProxyHttp for Full {
         trailers: &mut HeaderMap,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        self.judge_end(exchange, Status::of(trailers));
+        self.judge.end(exchange, Status::of(trailers));
         Ok(())
     }
 
@@ -359,12 +383,11 @@ impl ProxyHttp for Full {
             exchange.tell_nothing();
         } else {
             exchange.blame.get_or_insert(Blame::Connect);
-            self.judge(exchange, true);
-            self.tell(exchange, Fate::Failed);
+            self.judge.failure(exchange);
         }
         exchange.tried.failed.extend(exchange.choice());
         if !ours {
-            exchange.shield(session, Blame::Connect);
+            exchange.shield(Replay::of(session), Blame::Connect);
         }
         error
     }
@@ -399,9 +422,8 @@ impl ProxyHttp for Full {
         } else if upstream || (has_expired(exchange) && session.is_body_done()) {
             let blame = blame(&error, exchange);
             exchange.blame = Some(blame);
-            self.judge(exchange, true);
-            self.tell(exchange, Fate::Failed);
-            if untouched && exchange.shield(session, blame) {
+            self.judge.failure(exchange);
+            if untouched && exchange.shield(Replay::of(session), blame) {
                 error.set_retry(true);
             }
         }
@@ -434,35 +456,24 @@ impl ProxyHttp for Full {
             exchange.blame = Some(Blame::ClientAbort);
             exchange.tell(Fate::Left);
         }
-        if matches!(status, 400 | 408) {
-            exchange.own_answer = true;
-        }
         if let ErrorType::HTTPStatus(_) = error.etype() {
             exchange.own_answer = exchange.attempt.is_none() || status < 500;
         }
-        session.set_keepalive(None);
-        if status != 499 && answered(session).is_none() {
-            let retry_after = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
-            let extra = if status == 503 { &retry_after[..] } else { &[] };
-            // A client that is gone cannot be told anything.
-            let _ = refuse(session, exchange, status, extra).await;
-        }
-        if !session.is_body_done() {
-            // Closed with unread bytes, the answer would be destroyed by a reset.
-            session.shutdown().await;
-        }
+        answer_failure(session, exchange, status).await;
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
         if error.is_none() {
-            self.judge_end(exchange, None);
+            self.judge.end(exchange, None);
         }
         if let Some(client) = &exchange.client {
             client.rest();
         }
         exchange.tell_over();
-        record::record(session, exchange, &self.gathered);
+        record::end_trace(session, exchange, &self.gathered);
+        let status = record::status(session, exchange);
+        record::record(exchange, status, &self.gathered, || record::said(session));
         exchange.recorded = true;
         exchange.berth = None;
         exchange.attempt = None;

@@ -1,6 +1,6 @@
 //! What a gRPC answer says of how it went: its own status, beside that of HTTP.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue};
 
 /// Statuses that say that the service failed, rather than the request: UNKNOWN, DEADLINE_EXCEEDED,
 /// RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE and DATA_LOSS.
@@ -16,10 +16,15 @@ impl Status {
     /// What clients make of an answer that ends without one.
     pub const NONE: Self = Self(UNKNOWN);
 
+    /// What the text says. One that is no number is unknown.
+    fn read(text: &[u8]) -> Self {
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        Self(text.parse().unwrap_or(UNKNOWN))
+    }
+
     /// The status in an answer's headers or trailers, if it is there. One that is no number is unknown.
     pub fn of(fields: &HeaderMap) -> Option<Self> {
-        let text = fields.get("grpc-status")?.to_str().unwrap_or_default();
-        Some(Self(text.parse().unwrap_or(UNKNOWN)))
+        Some(Self::read(fields.get("grpc-status")?.as_bytes()))
     }
 
     /// Whether the service failed.
@@ -33,18 +38,30 @@ impl Status {
     }
 }
 
-/// Whether the status comes at the end of the answer that begins with `fields`. In gRPC-Web it is a
-/// part of the body.
-pub fn ends_with_status(fields: &HeaderMap) -> bool {
-    let kind = fields.get(header::CONTENT_TYPE).map(|v| v.as_bytes()).unwrap_or_default();
-    let rest = kind.strip_prefix(b"application/grpc");
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+/// What the head of an answer says of how the call went.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Said {
+    /// The status, of whatever kind of gRPC, if it is said already.
+    pub status: Option<Status>,
+    /// Whether it comes at the end of the answer. In gRPC-Web it is a part of the body.
+    pub follows: bool,
 }
 
-/// Whether an answer with these headers is one of gRPC, of whatever kind.
-pub fn is_grpc(fields: &HeaderMap) -> bool {
-    let kind = fields.get(header::CONTENT_TYPE).map(|v| v.as_bytes()).unwrap_or_default();
-    kind.starts_with(b"application/grpc")
+impl Said {
+    /// What a head says with this `Content-Type` and this `grpc-status`.
+    pub fn of(kind: Option<&[u8]>, status: Option<&[u8]>) -> Self {
+        let Some(rest) = kind.and_then(|kind| kind.strip_prefix(b"application/grpc")) else {
+            return Self::default();
+        };
+        let follows = matches!(rest.first(), None | Some(b'+' | b';' | b' '));
+        Self { status: status.map(Status::read), follows }
+    }
+
+    /// What a head with these headers says.
+    pub fn in_head(fields: &HeaderMap) -> Self {
+        let value = |name: &str| fields.get(name).map(HeaderValue::as_bytes);
+        Self::of(value("content-type"), value("grpc-status"))
+    }
 }
 
 #[cfg(test)]
@@ -76,8 +93,10 @@ mod tests {
             ("application/grpc-web+proto", true, false),
             ("application/json", false, false),
         ] {
-            let fields = fields("content-type", kind);
-            assert_eq!((is_grpc(&fields), ends_with_status(&fields)), (grpc, at_the_end), "{kind}");
+            let said = Said::in_head(&fields("content-type", kind));
+            assert_eq!((said.status, said.follows), (None, at_the_end), "{kind}");
+            let said = Said::of(Some(kind.as_bytes()), Some(b"5"));
+            assert_eq!(said.status.is_some(), grpc, "{kind}");
         }
     }
 }

@@ -213,7 +213,8 @@ pub fn to_client(
     Ok(())
 }
 
-fn id_cookie(id: u64) -> String {
+/// The cookie that gives a user an id.
+pub fn id_cookie(id: u64) -> String {
     const YEAR: u32 = 365 * 24 * 60 * 60;
     let id = IssuedId(id);
     format!(

@@ -10,15 +10,40 @@ use crate::{
     observe::{Gathered, access_log::Line},
 };
 
-/// Counts the request in its tally, ends its trace, and logs it where its service says.
-pub fn record(session: &mut Session, exchange: &mut Exchange, gathered: &Gathered) {
+/// What the log has of a request and its answer, besides what its exchange knows.
+#[derive(Debug)]
+pub struct Said<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The Host header.
+    pub host: &'a str,
+    /// Path and query, as sent.
+    pub path: Cow<'a, str>,
+    /// The protocol's version.
+    pub protocol: &'static str,
+    /// Bytes of the response's body.
+    pub bytes: usize,
+    /// Bytes of the request's body.
+    pub bytes_in: usize,
+    /// The Referer header.
+    pub referer: Option<&'a str>,
+    /// The User-Agent header.
+    pub user_agent: Option<&'a str>,
+}
+
+/// Counts a request that was answered with `status` in its tally, and logs it where its service says.
+pub fn record<'a>(
+    exchange: &Exchange,
+    status: u16,
+    gathered: &Gathered,
+    said: impl FnOnce() -> Said<'a>,
+) {
     let now = Instant::now();
     let micros = |from: Instant, to: Instant| {
         u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
     };
     let duration = micros(exchange.begun, now);
     let first_byte = exchange.first_byte.map(|at| micros(exchange.begun, at));
-    let status = status(session, exchange);
     if let Some(tally) = exchange.tally() {
         let cell = tally.cell(exchange.worker);
         cell.code(status);
@@ -37,14 +62,9 @@ pub fn record(session: &mut Session, exchange: &mut Exchange, gathered: &Gathere
             cell.failovers.add(1);
         }
     }
-    let ended = exchange.end_trace(Some(session.req_header()), answered(session), OTHER);
-    if let Some((sink, spans)) = ended {
-        gathered.spans.write(&sink, spans);
-    }
     let field = exchange.field();
     let Some(sink) = field.and_then(|f| f.view.log.as_ref()) else { return };
-    let request = session.req_header();
-    let header = |name: &str| request.headers.get(name).and_then(|v| v.to_str().ok());
+    let said = said();
     let service = field.map(|f| f.service);
     let pool = exchange.choice().and_then(|c| service?.pools.get(c.pool));
     let wanted = exchange.placement.and_then(|p| service?.pools.get(p.pool));
@@ -54,13 +74,13 @@ pub fn record(session: &mut Session, exchange: &mut Exchange, gathered: &Gathere
         request_id: exchange.id.to_str().unwrap_or("-"),
         revision: exchange.view.as_ref().map_or(0, |v| v.snapshot.revision.0),
         client: exchange.address.map(|a| a.to_string()).unwrap_or_default(),
-        method: request.method.as_str(),
-        host: header("host").unwrap_or_default(),
-        path: without_link(request.raw_path()),
-        protocol: protocol(request.version),
+        method: said.method,
+        host: said.host,
+        path: without_link(said.path),
+        protocol: said.protocol,
         status,
-        bytes: session.body_bytes_sent(),
-        bytes_in: session.body_bytes_read(),
+        bytes: said.bytes,
+        bytes_in: said.bytes_in,
         duration_ms: duration as f64 / 1000.0,
         first_byte_ms: first_byte.map(|us| us as f64 / 1000.0),
         service: service.map_or("-", |s| s.name.as_str()),
@@ -78,22 +98,46 @@ pub fn record(session: &mut Session, exchange: &mut Exchange, gathered: &Gathere
         bucket: exchange.placement.and_then(|p| p.bucket).map(|b| b.number()),
         attempts: exchange.attempts,
         blame: exchange.blame.map(Blame::as_str),
-        referer: header("referer"),
-        user_agent: header("user-agent"),
+        referer: said.referer,
+        user_agent: said.user_agent,
     };
     gathered.lines.write(sink, &line);
 }
 
-/// Path and query as they may be logged: without the secret of a maintenance's link.
-pub fn without_link(raw: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(raw);
-    match text.split_once(BYPASS_PATH) {
-        Some((place, _)) => format!("{place}{BYPASS_PATH}***").into(),
-        None => text,
+/// What the log has of pingora's session.
+pub fn said(session: &Session) -> Said<'_> {
+    let request = session.req_header();
+    let header = |name: &str| request.headers.get(name).and_then(|v| v.to_str().ok());
+    Said {
+        method: request.method.as_str(),
+        host: header("host").unwrap_or_default(),
+        path: String::from_utf8_lossy(request.raw_path()),
+        protocol: protocol(request.version),
+        bytes: session.body_bytes_sent(),
+        bytes_in: session.body_bytes_read(),
+        referer: header("referer"),
+        user_agent: header("user-agent"),
     }
 }
 
-fn status(session: &Session, exchange: &Exchange) -> u16 {
+/// Ends the request's trace, and hands its spans on if it is recorded.
+pub fn end_trace(session: &Session, exchange: &mut Exchange, gathered: &Gathered) {
+    let ended = exchange.end_trace(Some(session.req_header()), answered(session), OTHER);
+    if let Some((sink, spans)) = ended {
+        gathered.spans.write(&sink, spans);
+    }
+}
+
+/// Path and query as they may be logged: without the secret of a maintenance's link.
+pub fn without_link(path: Cow<'_, str>) -> Cow<'_, str> {
+    match path.split_once(BYPASS_PATH) {
+        Some((place, _)) => format!("{place}{BYPASS_PATH}***").into(),
+        None => path,
+    }
+}
+
+/// The status that the client saw; 499 if it went away before.
+pub fn status(session: &Session, exchange: &Exchange) -> u16 {
     match answered(session) {
         Some(status) => status,
         None if exchange.blame == Some(Blame::ClientAbort) => 499,

@@ -36,7 +36,7 @@ pub fn epoch_nanos(at: Instant) -> u64 {
 pub fn of_request(request: &RequestHeader, exchange: &Exchange) -> Vec<Attribute> {
     let mut known = Vec::with_capacity(24);
     method(request, &mut known);
-    let whole = without_link(request.raw_path());
+    let whole = without_link(String::from_utf8_lossy(request.raw_path()));
     let (path, query) = match whole.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (&*whole, None),
@@ -188,7 +188,7 @@ fn url(asked: &RequestHeader, exchange: &Exchange) -> Option<String> {
     let policy = &exchange.field()?.service.settings.policy;
     let changed = target(asked, policy).ok()?;
     let place = changed.as_ref().unwrap_or(&asked.uri).path_and_query();
-    let whole = without_link(place.map_or("/", |place| place.as_str()).as_bytes());
+    let whole = without_link(place.map_or("/", |place| place.as_str()).into());
     Some(match whole.split_once('?') {
         Some((path, query)) => {
             format!("{scheme}://{authority}{path}?{}", without_signatures(query))

@@ -30,7 +30,7 @@ const STATE_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct Trace {
     /// Its id, if it came without one.
-    id: u128,
+    pub id: u128,
     /// Whether it was asked whether the trace is recorded.
     is_decided: bool,
     recording: Option<Box<Recording>>,

@@ -96,6 +96,10 @@ impl Plan {
         if !runtime.contains("workers") {
             text += "workers = 2\n";
         }
+        // How all tests are run on the full path alone.
+        if !runtime.contains("fast_path") && std::env::var_os("LBD_TEST_FULL_PATH").is_some() {
+            text += "fast_path = false\n";
+        }
         text += "[listener.http]\n";
         if !listener.contains("address") {
             text += "address = \"127.0.0.1:0\"\n";

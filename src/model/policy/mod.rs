@@ -64,6 +64,16 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Whether requests and answers pass as they are, but for the size of their bodies.
+    pub fn is_plain(&self) -> bool {
+        let Self { networks, rate_limit, basic_auth, request_headers, response_headers, .. } = self;
+        let Self { forwarded, strip_prefix, rewrite, compression, redirect, .. } = self;
+        let lets_in = networks.is_none() && rate_limit.is_none() && basic_auth.is_none();
+        let keeps_heads = request_headers.is_none() && response_headers.is_none() && !forwarded;
+        let keeps_paths = strip_prefix.is_none() && rewrite.is_empty() && redirect.is_empty();
+        lets_in && keeps_heads && keeps_paths && compression.is_none()
+    }
+
     /// Whether a body of `bytes` is too large.
     pub fn is_too_large(&self, bytes: u64) -> bool {
         self.max_body_bytes.is_some_and(|max| bytes > max)

@@ -1,0 +1,330 @@
+//! Writes the head that an endpoint is asked with. It says the same as what [`super::super::headers`]
+//! and [`super::super::changes`] make of it; whatever would need more than that is not served here.
+
+use std::{fmt::Write, net::IpAddr};
+
+use bytes::{BufMut, BytesMut};
+
+use super::{super::client::Client, request::Request};
+use crate::model::policy::trace::Context;
+
+/// What came along with a head that was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'h> {
+    /// The client's own request id, if it is sound.
+    pub id: Option<&'h [u8]>,
+    /// Whether the client's connection may go on after the answer.
+    pub keeps: bool,
+}
+
+/// A random number for each thing that may have to be made up.
+#[derive(Clone, Copy, Debug)]
+pub struct Randoms {
+    /// For a request id.
+    pub id: u128,
+    /// For a trace.
+    pub trace: u128,
+    /// For a step of it.
+    pub span: u64,
+}
+
+/// What a header is to the lean path.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// It goes on as it is.
+    Plain,
+    /// It concerns this connection only.
+    Hop,
+    /// The full path knows what to do with it.
+    Special,
+    Connection,
+    Cookie,
+    Host,
+    ForwardedFor,
+    ForwardedHost,
+    ForwardedProto,
+    Forwarded,
+    RequestId,
+    Traceparent,
+    Tracestate,
+}
+
+impl Kind {
+    fn of(name: &str) -> Self {
+        const KNOWN: [(&str, Kind); 22] = [
+            ("te", Kind::Special),
+            ("host", Kind::Host),
+            ("cookie", Kind::Cookie),
+            ("expect", Kind::Special),
+            ("upgrade", Kind::Special),
+            ("trailer", Kind::Hop),
+            ("forwarded", Kind::Forwarded),
+            ("tracestate", Kind::Tracestate),
+            ("connection", Kind::Connection),
+            ("keep-alive", Kind::Hop),
+            ("traceparent", Kind::Traceparent),
+            ("x-request-id", Kind::RequestId),
+            ("http2-settings", Kind::Special),
+            ("x-forwarded-for", Kind::ForwardedFor),
+            ("x-forwarded-host", Kind::ForwardedHost),
+            ("proxy-connection", Kind::Hop),
+            ("x-forwarded-proto", Kind::ForwardedProto),
+            ("transfer-encoding", Kind::Plain),
+            ("proxy-authenticate", Kind::Special),
+            ("proxy-authorization", Kind::Special),
+            ("proxy-authentication-info", Kind::Special),
+            ("content-length", Kind::Plain),
+        ];
+        // Most names have a length that no known one has.
+        let known = KNOWN
+            .iter()
+            .find(|(known, _)| known.len() == name.len() && known.eq_ignore_ascii_case(name));
+        match known {
+            Some((_, kind)) => *kind,
+            None if name.contains('_') && is_double(name) => Kind::Hop,
+            None => Kind::Plain,
+        }
+    }
+}
+
+/// Whether it is another spelling of a header that lbd sets: for many applications it would be the
+/// same variable.
+fn is_double(name: &str) -> bool {
+    const SET: [&str; 4] =
+        ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
+    let same = |set: &str| {
+        let alike = |(a, b): (u8, u8)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
+        set.len() == name.len() && name.bytes().zip(set.bytes()).all(alike)
+    };
+    SET.iter().any(|set| same(set))
+}
+
+/// Writes the head of `request` to `out`. `None`: the full path must serve it.
+pub fn write<'h>(
+    request: &Request<'h>,
+    client: &Client,
+    randoms: Randoms,
+    out: &mut BytesMut,
+) -> Option<Written<'h>> {
+    let peer = client.peer.ip().to_canonical();
+    let trusted = client.is_trusted(peer);
+    let (mut keeps, mut cookies) = (true, 0);
+    let (mut host, mut id, mut ids) = (None, None, 0);
+    let (mut said_host, mut said_proto) = (false, false);
+    let (mut parents, mut parent) = (0, None);
+    line(out, request.method, request.target);
+    for header in request.headers {
+        let value = header.value;
+        match Kind::of(header.name) {
+            Kind::Plain => {}
+            Kind::Special => return None,
+            Kind::Hop | Kind::ForwardedFor | Kind::Tracestate => continue,
+            Kind::Connection => {
+                match value {
+                    v if v.eq_ignore_ascii_case(b"keep-alive") => {}
+                    v if v.eq_ignore_ascii_case(b"close") => keeps = false,
+                    _ => return None,
+                }
+                continue;
+            }
+            Kind::Cookie => {
+                cookies += 1;
+                if cookies > 1 {
+                    return None;
+                }
+            }
+            Kind::Host => host = Some(value),
+            Kind::ForwardedHost if trusted => said_host = true,
+            Kind::ForwardedProto if trusted => said_proto = true,
+            Kind::Forwarded if trusted => {}
+            Kind::ForwardedHost | Kind::ForwardedProto | Kind::Forwarded => continue,
+            Kind::RequestId => {
+                // Only the first counts.
+                if ids == 0 {
+                    id = Some(value).filter(|id| is_id(id));
+                }
+                ids += 1;
+                continue;
+            }
+            Kind::Traceparent => {
+                (parents, parent) = (parents + 1, Some(value));
+                continue;
+            }
+        }
+        field(out, header.name.as_bytes(), value);
+    }
+    forwarded_for(request, trusted, peer, out)?;
+    if !said_host {
+        field(out, b"x-forwarded-host", host?);
+    }
+    if !said_proto {
+        field(out, b"x-forwarded-proto", if client.is_secure { b"https" } else { b"http" });
+    }
+    match id {
+        Some(id) => field(out, b"x-request-id", id),
+        None => put(out, format_args!("x-request-id: {:032x}\r\n", randoms.id)),
+    }
+    match parent.filter(|parent| parents == 1 && Context::read(parent).is_some()) {
+        Some(parent) => {
+            field(out, b"traceparent", parent);
+            request.values("tracestate").for_each(|state| field(out, b"tracestate", state));
+        }
+        None => {
+            // To leave out some traces is the decision of whoever records them.
+            let context = Context::new(randoms.trace, randoms.span, true);
+            put(out, format_args!("traceparent: {context}\r\n"));
+        }
+    }
+    out.put_slice(b"\r\n");
+    Some(Written { id, keeps })
+}
+
+fn line(out: &mut BytesMut, method: &str, target: &str) {
+    for part in [method, " ", target, " HTTP/1.1\r\n"] {
+        out.put_slice(part.as_bytes());
+    }
+}
+
+fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+    for part in [name, b": ", value, b"\r\n"] {
+        out.put_slice(part);
+    }
+}
+
+fn put(out: &mut BytesMut, text: std::fmt::Arguments<'_>) {
+    // Writing to a buffer that grows cannot fail.
+    let _ = out.write_fmt(text);
+}
+
+/// Who asks, behind whom trusted proxies said. `None`: what they said is no text.
+fn forwarded_for(
+    request: &Request<'_>,
+    trusted: bool,
+    peer: IpAddr,
+    out: &mut BytesMut,
+) -> Option<()> {
+    out.put_slice(b"x-forwarded-for: ");
+    let said = request.values("x-forwarded-for").filter(|_| trusted);
+    for value in said {
+        if !value.iter().all(|b| matches!(b, b'\t' | b' '..=b'~')) {
+            return None;
+        }
+        out.put_slice(value);
+        out.put_slice(b", ");
+    }
+    put(out, format_args!("{peer}\r\n"));
+    Some(())
+}
+
+fn is_id(id: &[u8]) -> bool {
+    (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{mem::MaybeUninit, sync::Arc};
+
+    use super::*;
+    use crate::{
+        edge::head::HEADERS_MAX,
+        model::{announcement::Ends, listener::Listener},
+    };
+
+    const RANDOMS: Randoms = Randoms { id: 1, trace: 2, span: 3 };
+    const MADE: &str = "traceparent: 00-00000000000000000000000000000002-0000000000000003-01";
+
+    /// What the endpoint is asked with, a line each, if the lean path serves it at all.
+    fn asked(trusted: &str, headers: &[&str]) -> Option<(Vec<String>, bool)> {
+        let head = format!("GET /a?b HTTP/1.1\r\n{}\r\n\r\n", headers.join("\r\n"));
+        let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let request = Request::read(head.as_bytes(), &mut slots)?;
+        let here = "127.0.0.1:80".parse().unwrap();
+        let trusted_proxies = vec![trusted.parse().unwrap()];
+        let listener = Listener { trusted_proxies, ..Listener::at(here) };
+        let ends = Ends { client: "192.0.2.7:99".parse().unwrap(), here };
+        let client = Client::new(ends, Arc::new(listener), Arc::default());
+        let mut out = BytesMut::new();
+        let written = write(&request, &client, RANDOMS, &mut out)?;
+        let text = String::from_utf8(out.to_vec()).unwrap();
+        let lines = text.strip_suffix("\r\n\r\n").unwrap().split("\r\n");
+        Some((lines.map(str::to_owned).collect(), written.keeps))
+    }
+
+    #[test]
+    fn the_endpoint_is_told_who_asks_and_how() {
+        let (lines, keeps) = asked(
+            "10.0.0.0/8",
+            &[
+                "Host: a.example:81",
+                "X-Own: 1",
+                "x-forwarded-FOR: 1.2.3.4",
+                "X-Forwarded-Host: forged",
+                "X_Forwarded_Proto: https",
+                "Forwarded: for=forged",
+                "X-Request-Id: mine",
+                "tracestate: lost",
+                "Keep-Alive: 5",
+                "Connection: close",
+            ],
+        )
+        .unwrap();
+        let expected = [
+            "GET /a?b HTTP/1.1",
+            "Host: a.example:81",
+            "X-Own: 1",
+            "x-forwarded-for: 192.0.2.7",
+            "x-forwarded-host: a.example:81",
+            "x-forwarded-proto: http",
+            "x-request-id: mine",
+            MADE,
+        ];
+        assert_eq!((lines.as_slice(), keeps), (&expected.map(str::to_owned)[..], false));
+    }
+
+    #[test]
+    fn what_trusted_proxies_say_goes_on() {
+        let sound = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let (lines, keeps) = asked(
+            "192.0.2.0/24",
+            &[
+                "host: a",
+                "x-forwarded-for: 1.2.3.4",
+                "x-forwarded-for: 5.6.7.8",
+                "x-forwarded-host: b",
+                "x-forwarded-proto: https",
+                "forwarded: for=c",
+                "x-request-id: a b",
+                sound,
+                "tracestate: d",
+                "connection: Keep-Alive",
+            ],
+        )
+        .unwrap();
+        let expected = [
+            "GET /a?b HTTP/1.1",
+            "host: a",
+            "x-forwarded-host: b",
+            "x-forwarded-proto: https",
+            "forwarded: for=c",
+            "x-forwarded-for: 1.2.3.4, 5.6.7.8, 192.0.2.7",
+            "x-request-id: 00000000000000000000000000000001",
+            sound,
+            "tracestate: d",
+        ];
+        assert_eq!((lines.as_slice(), keeps), (&expected.map(str::to_owned)[..], true));
+    }
+
+    #[test]
+    fn what_needs_more_is_left_to_the_full_path() {
+        for header in [
+            "TE: trailers",
+            "Expect: 100-continue",
+            "Upgrade: h2c",
+            "Connection: keep-alive, x-own",
+            "Proxy-Authorization: x",
+            "Cookie: a=1\r\nCookie: b=2",
+        ] {
+            assert_eq!(asked("10.0.0.0/8", &["Host: a", header]), None, "{header}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! One request's way to an endpoint and back, as far as bytes go.
+
+use std::{
+    io,
+    mem::MaybeUninit,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Buf;
+
+use super::{
+    answer::{Answer, Head},
+    body::Body,
+    wire::Wire,
+};
+use crate::{
+    edge::{buffers::Lent, head::HEADERS_MAX, io::EdgeIo},
+    model::Millis,
+};
+
+/// Why a trip ended before its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// The endpoint's connection was lost.
+    Lost,
+    /// The endpoint says something that is no HTTP.
+    Nonsense,
+    /// The client is gone.
+    Left,
+    /// The client's body is broken, or does not come: the status that says so.
+    Body(u16),
+    /// The request's time is up.
+    Late,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub struct Asked {
+    /// The request as it came: its head, and what came with it of its body.
+    pub request: Lent,
+    /// Bytes of its head.
+    pub head: usize,
+    /// What the endpoint is to be sent first.
+    pub outgoing: Lent,
+    /// Whether it is a HEAD.
+    pub is_head: bool,
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub struct Trip {
+    /// Where to.
+    pub wire: Wire,
+    /// The request as it came: its head, and what came with it of its body.
+    pub request: Lent,
+    /// Bytes of its head.
+    pub head: usize,
+    /// Whether it is a HEAD.
+    pub is_head: bool,
+    /// What the endpoint is still to be sent.
+    pub outgoing: Lent,
+    /// Bytes of the request's body that were sent.
+    pub sent: usize,
+    /// Bytes of data that the answer has.
+    pub bytes: usize,
+    /// Whether the whole request is with the endpoint.
+    pub is_sent: bool,
+    /// How long the endpoint may take for its answer then.
+    first_byte: Millis,
+    /// Whether no more of the request is sent: the endpoint takes no more, or there is no more of it.
+    is_shut: bool,
+    /// Whether the endpoint said more than its answer.
+    is_dirty: bool,
+    /// Whether a part of the body was sent that is not kept.
+    is_streamed: bool,
+    /// How much of the wire's input the client may have.
+    ready: usize,
+}
+
+impl Trip {
+    /// A request that goes out on `wire` as `outgoing`.
+    pub fn new(wire: Wire, asked: Asked, first_byte: Millis) -> Self {
+        let Asked { request, head, outgoing, is_head } = asked;
+        let sent = request.len() - head;
+        Self {
+            wire,
+            request,
+            head,
+            is_head,
+            outgoing,
+            sent,
+            bytes: 0,
+            is_sent: false,
+            first_byte,
+            is_shut: false,
+            is_dirty: false,
+            is_streamed: false,
+            ready: 0,
+        }
+    }
+
+    /// Whether nothing is left on the endpoint's connection, so that it can serve another request.
+    pub fn is_clean(&self) -> bool {
+        self.is_sent && !self.is_shut && !self.is_dirty && self.wire.input.is_empty()
+    }
+
+    /// Sends of the request what can be sent now. Ready when it is sent, or the endpoint takes no more.
+    ///
+    /// # Errors
+    ///
+    /// What the client did wrong.
+    fn poll_sent(&mut self, io: &mut EdgeIo, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        while !self.is_shut {
+            while !self.outgoing.is_empty() {
+                match ready!(self.wire.poll_write(cx, &self.outgoing)) {
+                    Ok(1..) if self.outgoing.is_empty() => {}
+                    Ok(n @ 1..) => {
+                        self.outgoing.advance(n);
+                        io.client().progress();
+                    }
+                    // It may have answered before it had everything: that is read first.
+                    Ok(0) | Err(_) => {
+                        self.is_shut = true;
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
+            let came = ready!(io.poll_body(cx, &mut self.outgoing));
+            let Some(data) = came.map_err(|error| of_client(&error))? else { break };
+            self.is_streamed = true;
+            self.sent += data;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for the head of the answer.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn poll_answer(
+        &mut self,
+        io: &mut EdgeIo,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Answer, Failure>> {
+        if !self.is_sent
+            && let Poll::Ready(sent) = self.poll_sent(io, cx)
+        {
+            sent?;
+            self.is_sent = true;
+            io.client().wait_for_endpoint(self.first_byte);
+        }
+        loop {
+            if let Some(answer) = self.read_head()? {
+                return Poll::Ready(Ok(answer));
+            }
+            match self.wire.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Failure::Lost)),
+                Poll::Pending => break,
+            }
+        }
+        if self.is_sent {
+            // While it is not, sending listens to the client.
+            return io
+                .poll_gone(cx)
+                .map(|gone| Err(gone.map_or_else(|e| waiting(&e), |()| Failure::Left)));
+        }
+        Poll::Pending
+    }
+
+    /// The head of the answer at the front of what was read.
+    fn read_head(&self) -> Result<Option<Answer>, Failure> {
+        if self.wire.input.is_empty() {
+            return Ok(None);
+        }
+        let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        match Head::read(&self.wire.input, &mut slots, self.is_head) {
+            Ok(head) => Ok(head.map(|(_, answer)| answer)),
+            Err(_) => Err(Failure::Nonsense),
+        }
+    }
+
+    /// Shows the head of the answer, which was read, to `visit`.
+    pub fn look<R>(&self, visit: impl FnOnce(&Head<'_>) -> R) -> Option<R> {
+        self.with_head(|head, _| visit(head))
+    }
+
+    /// The same, and takes the head away.
+    pub fn take_head<R>(&mut self, visit: impl FnOnce(&Head<'_>) -> R) -> Option<R> {
+        let (result, length) = self.with_head(|head, length| (visit(head), length))?;
+        self.wire.input.advance(length);
+        Some(result)
+    }
+
+    fn with_head<R>(&self, visit: impl FnOnce(&Head<'_>, usize) -> R) -> Option<R> {
+        let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let read = Head::read(&self.wire.input, &mut slots, self.is_head);
+        let (head, answer) = read.ok().flatten()?;
+        Some(visit(&head, answer.length))
+    }
+
+    /// Whether the whole request is still here, to be sent again.
+    pub fn can_be_sent_again(&self) -> bool {
+        !self.is_streamed
+    }
+
+    /// Whether the connection served a request before.
+    pub fn is_kept(&self) -> bool {
+        self.wire.is_kept
+    }
+
+    /// The connection, for the next request.
+    pub fn into_wire(self) -> Wire {
+        self.wire
+    }
+
+    /// Hands the answer's body on until it is complete.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not.
+    pub fn poll_handed(
+        &mut self,
+        io: &mut EdgeIo,
+        cx: &mut Context<'_>,
+        body: &mut Body,
+    ) -> Poll<Result<(), Failure>> {
+        // A client that is still sending goes on with that, for as long as it works out.
+        if !self.is_sent
+            && let Poll::Ready(sent) = self.poll_sent(io, cx)
+        {
+            (self.is_sent, self.is_shut) = (sent.is_ok(), self.is_shut || sent.is_err());
+        }
+        loop {
+            self.follow(io, body)?;
+            while self.ready > 0 || !io.output().is_empty() {
+                let data = self.wire.input.get(..self.ready).unwrap_or_default();
+                let taken = ready!(io.poll_send(cx, data)).map_err(|_| Failure::Left)?;
+                self.wire.input.advance(taken);
+                self.ready -= taken;
+            }
+            if body.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+            match self.wire.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) => io.client().progress(),
+                Poll::Ready(Ok(0)) if *body == Body::UntilClosed => {
+                    io.output().extend_from_slice(b"0\r\n\r\n");
+                    *body = Body::Length(0);
+                }
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Failure::Lost)),
+                Poll::Pending => {
+                    if let Poll::Ready(Err(_)) =
+                        tokio::io::AsyncWrite::poll_flush(std::pin::Pin::new(&mut *io), cx)
+                    {
+                        return Poll::Ready(Err(Failure::Left));
+                    }
+                    if !self.is_sent && !self.is_shut {
+                        return Poll::Pending;
+                    }
+                    return io
+                        .poll_gone(cx)
+                        .map(|gone| Err(gone.map_or_else(|e| waiting(&e), |()| Failure::Left)));
+                }
+            }
+        }
+    }
+
+    /// Finds out how much of what was read belongs to the body.
+    fn follow(&mut self, io: &mut EdgeIo, body: &mut Body) -> Result<(), Failure> {
+        let Some(new) = self.wire.input.get_mut(self.ready..).filter(|new| !new.is_empty()) else {
+            return Ok(());
+        };
+        match body {
+            Body::Chunked(chunks) => {
+                let cleaned = chunks.clean(new).map_err(|_| Failure::Nonsense)?;
+                self.is_dirty |= cleaned.taken < new.len();
+                self.ready += cleaned.kept;
+                self.bytes += cleaned.data;
+                // Behind it is what was taken out, or what is no part of the answer.
+                self.wire.input.truncate(self.ready);
+            }
+            Body::Length(left) => {
+                let n = usize::try_from(*left).unwrap_or(usize::MAX).min(new.len());
+                *left -= n as u64;
+                self.is_dirty |= n < new.len();
+                self.ready += n;
+                self.bytes += n;
+                self.wire.input.truncate(self.ready);
+            }
+            Body::UntilClosed => {
+                // Whoever speaks HTTP/1.1 gets it in chunks, so that an end that is none can be told.
+                let (length, out) = (new.len(), io.output());
+                let _ = std::fmt::Write::write_fmt(out, format_args!("{length:x}\r\n"));
+                out.extend_from_slice(new);
+                out.extend_from_slice(b"\r\n");
+                self.bytes += length;
+                self.wire.input.clear();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn of_client(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::InvalidData => Failure::Body(400),
+        io::ErrorKind::TimedOut => Failure::Body(408),
+        _ => Failure::Left,
+    }
+}
+
+fn waiting(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::TimedOut { Failure::Late } else { Failure::Left }
+}
