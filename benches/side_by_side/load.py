@@ -80,11 +80,12 @@ class Generators:
         # In a timed run, what is in the air at the end is not done.
         return Done(good, done - good, float(re.search(r"finished in .*, ([\d.]+) req/s", out).group(1)))
 
-    def open_loop(self, port, rate, connections, seconds, headers=()):
+    def open_loop(self, port, rate, connections, seconds, headers=None):
         """Requests at a fixed rate. Returns what open_loop.rs prints: times in microseconds."""
         command = [self.open_loop_binary, f"127.0.0.1:{port}", f"{rate:.0f}", str(connections), str(seconds)]
-        command += [f"{name}: {value}" for name, value in HEADERS.items()]
-        return json.loads(machine.run([*command, *headers], self.on, seconds + 60))
+        headers = {"Host": HOST, **HEADERS, **(headers or {})}
+        command += [f"{name}: {value}" for name, value in headers.items()]
+        return json.loads(machine.run(command, self.on, seconds + 60))
 
 
 def hold_idle(port, connections, tls):

@@ -14,12 +14,12 @@ PR_SET_TIMERSLACK = 29
 OPEN_FILES = 65_536
 TICKS = os.sysconf("SC_CLK_TCK")
 LIBC = ctypes.CDLL(None, use_errno=True)
+AVAILABLE = sorted(os.sched_getaffinity(0))
 
 
 def cores():
     """The core of the proxy under test, and those of load and origin."""
-    available = sorted(os.sched_getaffinity(0))
-    return {available[0]}, set(available[1:]) or {available[0]}
+    return {AVAILABLE[0]}, set(AVAILABLE[1:]) or {AVAILABLE[0]}
 
 
 def free_port():

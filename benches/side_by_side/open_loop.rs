@@ -46,7 +46,7 @@ impl Plan {
 
     fn request(&self, n: u64) -> String {
         let user = (n % USERS).to_string();
-        let mut head = String::from("GET /128 HTTP/1.1\r\nHost: bench.test\r\n");
+        let mut head = String::from("GET /128 HTTP/1.1\r\n");
         for header in &self.headers {
             head.push_str(&header.replace("{n}", &user));
             head.push_str("\r\n");

@@ -80,11 +80,10 @@ def details(rows):
 
     first = rows[0]
     if "rate" in first:
-        yield f"{of('rate'):.0f} requests/s"
-        yield f"{100 * of('busy'):.0f} % of its core"
+        yield f"{of('rate'):.0f} requests/s on {100 * of('busy'):.0f} % of its core"
     if "p50" in first:
         yield f"p50 {of('p50'):.0f}, p99 {of('p99'):.0f}, p99.9 {of('p999'):.0f} µs"
-        if "added_p50" in first:
+        if any(row["added_p99"] for row in rows):
             yield f"added p50 {of('added_p50'):.0f}, p99.9 {of('added_p999'):.0f} µs"
             yield f"{100 * of('cpu'):.0f} % of its core"
         yield f"sent late by {of('lag_p50'):.0f}, p99 {of('lag_p99'):.0f} µs"

@@ -40,6 +40,8 @@ def main():
     binaries = find(options)
     run = about(binaries)
     results = {}
+    names = ", ".join(name for name in peers.COMMANDS if binaries[name])
+    print(f"{run['date']}: {names}; {options.rounds} rounds of {options.seconds} s\n", flush=True)
     try:
         with Lab(options, binaries) as bench:
             for case in chosen:
@@ -129,6 +131,8 @@ class Lab:
     def begin(self):
         certificate, key = certify(self.binaries["openssl"], self.folder)
         proxy_cores, load_cores = machine.cores()
+        # This program is a part of the load.
+        os.sched_setaffinity(0, load_cores)
         if proxy_cores == load_cores:
             print("There is one core: the load and the proxy share it.\n")
         port = machine.free_port()
