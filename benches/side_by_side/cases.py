@@ -39,9 +39,9 @@ class Case:
 
     @property
     def unit(self):
-        units = {"closed": "CPU µs per request", "idle": "KiB per connection",
-                 "latency": "µs added at p99", "syscalls": "data syscalls per request"}
-        return units[self.kind]
+        units = {"idle": "KiB per connection", "latency": "µs added at p99",
+                 "syscalls": "data syscalls per request"}
+        return units.get(self.kind, "CPU µs per request")
 
 
 CLOSE = {"Connection": "close"}
@@ -69,6 +69,8 @@ CASES = [
     Case("idle", "memory of idle connections", "idle", peers=PROXIES, targets=NGINX),
     Case("idle-tls", "memory of idle connections, TLS 1.3", "idle", tls=True, peers=PROXIES,
          targets=NGINX),
+    Case("workers", "one worker of lbd and two: 128 B, keep-alive, 64 connections", "workers",
+         peers=("lbd",)),
     Case("syscalls", "system calls, 128 B, keep-alive, 64 connections", "syscalls",
          peers=("lbd", "nginx", "haproxy")),
 ]
@@ -83,11 +85,11 @@ class Bench:
         self.proxy_cores, self.load_cores = machine.cores()
         self.running, self.started = {}, 0
 
-    def start(self, name, logs=False):
+    def start(self, name, logs=False, workers=1, on=None):
         self.started += 1
         place = peers.Place(self.folder / f"{name}-{self.started}", self.origin, self.certificate,
-                            self.key, logs=logs)
-        return peers.start(name, self.binaries[name], place, self.proxy_cores)
+                            self.key, workers=workers, logs=logs)
+        return peers.start(name, self.binaries[name], place, on or self.proxy_cores)
 
     def peer(self, name, logs=False):
         """The running peer of that name."""
@@ -101,7 +103,9 @@ class Bench:
 
     def closed(self, case, name, seconds):
         """As much load as goes. CPU is that of the whole process group, in microseconds a request."""
-        peer = self.peer(name, case.logs)
+        return self.full(self.peer(name, case.logs), case, seconds)
+
+    def full(self, peer, case, seconds):
         port = peer.place.tls if case.tls else peer.place.plain
         url = f"{'https' if case.tls else 'http'}://127.0.0.1:{port}{case.path}"
         before, since = peer.group.cpu(), time.monotonic()
@@ -112,7 +116,7 @@ class Bench:
             done = self.tools.wrk(url, case.connections, seconds, case.headers, script)
         used, took = peer.group.cpu() - before, time.monotonic() - since
         if not done.requests:
-            raise RuntimeError(f"{name} answered nothing")
+            raise RuntimeError(f"{peer.name} answered nothing")
         return {"value": used / done.requests * 1e6, "rate": done.rate, "busy": used / took,
                 "errors": done.errors}
 
@@ -144,7 +148,7 @@ class Bench:
         return {"value": (after - before) / connections / 1024, "at_rest_mib": before / 2**20,
                 "errors": 0}
 
-    def syscalls(self, strace, case, name, requests=20_000):
+    def syscalls(self, strace, case, name, requests=10_000):
         """System calls while an exact number of requests is served."""
         peer = self.peer(name)
         url = f"http://127.0.0.1:{peer.place.plain}{case.path}"

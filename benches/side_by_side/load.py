@@ -55,7 +55,9 @@ class Generators:
 
     def wrk(self, url, connections, seconds, headers=None, script=None):
         """As many requests as go, each connection one at a time."""
-        command = [self.wrk_binary, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
+        # Half of the cores are the origin's.
+        threads = max(1, min(connections, len(self.on) // 2))
+        command = [self.wrk_binary, f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
         for name, value in {"Host": HOST, **HEADERS, **(headers or {})}.items():
             command += ["-H", f"{name}: {value}"]
         command += ["-s", str(script)] if script else []

@@ -117,7 +117,11 @@ class Group:
         """Bytes of memory: what processes share is counted once."""
         total = 0
         for pid in self.members():
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            try:
+                lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            except ProcessLookupError:
+                continue
+            for line in lines:
                 if line.startswith("Pss:"):
                     total += int(line.split()[1]) * 1024
         return total

@@ -262,7 +262,7 @@ def origin(binary, folder, on, ports):
     config = folder / "origin.conf"
     config.write_text(f"""
 daemon off;
-worker_processes 1;
+worker_processes {max(1, len(on) // 2)};
 pid {folder}/pid;
 error_log stderr error;
 events {{ worker_connections {CONNECTIONS}; }}

@@ -56,7 +56,7 @@ def table(name, result):
         rows.append((
             peer,
             f"{figure(value['median'])} ({figure(value['min'])}–{figure(value['max'])})",
-            f"{against['median']:.2f} ({against['min']:.2f}–{against['max']:.2f})" if against else "",
+            ratio_cell(against),
             "; ".join(details(result["samples"][peer])),
             "",
         ))
@@ -99,12 +99,29 @@ def details(rows):
 
 
 def write(folder, run, results):
-    """Puts results.json, table.txt and ratios.svg into the folder."""
+    """Puts results.json, table.txt, ratios.md and ratios.svg into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps({**run, "cases": results}, indent=1) + "\n")
     tables = "\n\n".join(table(name, result) for name, result in results.items())
     (folder / "table.txt").write_text(f"{run['command']}\n{run['date']}\n\n{tables}\n")
+    (folder / "ratios.md").write_text(ratio_table(results))
     (folder / "ratios.svg").write_text(chart(run, results))
+
+
+def ratio_table(results):
+    """The table that the README quotes: ratios only, since times are the machine's."""
+    peers = ("nginx", "haproxy", "envoy", "relay")
+    lines = ["| lbd ÷ | nginx | HAProxy | Envoy | relay |", "|---|---|---|---|---|"]
+    for result in results.values():
+        against = result["lbd_to"]
+        if against:
+            cells = [ratio_cell(against.get(name)) for name in peers]
+            lines.append(f"| {result['title']}: {result['unit']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def ratio_cell(ratio):
+    return f"{ratio['median']:.2f} ({ratio['min']:.2f}–{ratio['max']:.2f})" if ratio else ""
 
 
 def chart(run, results):

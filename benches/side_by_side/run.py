@@ -54,7 +54,7 @@ def main():
         if results:
             folder = Path(options.output) / run["date"].replace(":", "-").replace(" ", "T")
             report.write(folder, {**run, "load_average_after": os.getloadavg()}, results)
-            print(f"{folder}/results.json, table.txt, ratios.svg")
+            print(f"{folder}/results.json, table.txt, ratios.md, ratios.svg")
 
 
 def arguments():
@@ -162,7 +162,8 @@ def certify(openssl, folder):
 def measure(bench, case, options, binaries, results):
     """The samples of each peer, round by round, and what is to be known of them."""
     names = [name for name in case.peers if name == "direct" or binaries.get(name)]
-    kinds = {"closed": closed, "latency": latency, "idle": idle, "syscalls": syscalls}
+    kinds = {"closed": closed, "latency": latency, "idle": idle, "workers": workers,
+             "syscalls": syscalls}
     try:
         return kinds[case.kind](bench, case, names, options, binaries, results)
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
@@ -213,6 +214,25 @@ def idle(bench, case, names, options, *_):
     count = min(options.rounds, 2)
     samples = rounds(names, count, lambda name: bench.idle(case, name, options.idle))
     return samples, f"{options.idle} connections, each asked once before"
+
+
+def workers(bench, case, _, options, *__):
+    """Both have the same two cores; whether they share anything shows in what a request costs."""
+    two = set(machine.AVAILABLE[:2])
+    peers_by = {f"{n} worker{'s'[:n - 1]}": bench.start("lbd", workers=n, on=two) for n in (1, 2)}
+    try:
+        samples = rounds(peers_by, options.rounds,
+                         lambda name: bench.full(peers_by[name], case, options.seconds))
+    finally:
+        for peer in peers_by.values():
+            peer.stop()
+    one, both = samples.values()
+    rate = load.middle([b["rate"] / a["rate"] for a, b in zip(one, both)])
+    cost = load.middle([b["value"] / a["value"] for a, b in zip(one, both)])
+    said = f"two have {rate:.2f} × the rate of one, at {cost:.2f} × the CPU of a request"
+    if len(machine.AVAILABLE) < 6:
+        said += "; the rate needs 6 cores to mean anything (target 1.9), as load and origin want theirs"
+    return samples, said
 
 
 def syscalls(bench, case, names, options, binaries, *_):

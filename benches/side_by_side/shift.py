@@ -196,7 +196,8 @@ address = "127.0.0.1:{self.port}"
 local requests, n = {{}}, 0
 function init()
     for i = 0, {self.services - 1} do
-        requests[i] = wrk.format("GET", "/128", {{ Host = "s" .. i .. ".test", ["X-User-Id"] = "user-" .. i }})
+        local headers = {{ Host = "s" .. i .. ".test", ["X-User-Id"] = "user-" .. i }}
+        requests[i] = wrk.format("GET", "/128", headers)
     end
 end
 function request()
@@ -306,14 +307,16 @@ def cohorts(lab, options):
         since = time.monotonic()
         users = [f"user-{n}" for n in range(size)]
         for first in range(0, size, 10_000):
-            daemon.order("POST", "/v1/cohorts/green", {"list": "allow", "users": users[first:first + 10_000]})
+            some = {"list": "allow", "users": users[first:first + 10_000]}
+            daemon.order("POST", "/v1/cohorts/green", some)
         put("adding them, ms", 1000 * (time.monotonic() - since))
         put("reply to a weight change, ms", 1000 * statistics.median(
             daemon.order("PUT", "/v1/split", {"pool": "green", "share": f"{n}%"}) for n in range(10, 20)))
         daemon.stop()
         put("start with the list, ms", 1000 * daemon.start())
         put("memory after that, MiB", daemon.group.memory() / 2**20)
-    put_interleaved(rows, "CPU of a request, µs", daemons, options, lambda daemon: listed(lab, daemon, options))
+    put_interleaved(rows, "CPU of a request, µs", daemons, options,
+                    lambda daemon: listed(lab, daemon, options))
     for daemon in daemons.values():
         daemon.stop()
     return {"title": "users on a cohort list", "columns": [f"{size:,}" for size in sizes], "rows": rows}
@@ -407,13 +410,14 @@ def mid(rows, key):
 
 
 def shown(result):
-    """A table; the last column is how the last size compares with the one before."""
+    """A table; the last column is how the last sizes compare with the ones before: ×10 is linear."""
     grows = len(result["columns"]) > 2
-    table = [("", *result["columns"], *(["growth"] if grows else []))]
+    table = [("", *result["columns"], *(["growth (×10 is linear)"] if grows else []))]
     for what, values in result["rows"].items():
         row = [what, *("" if value is None else number(value) for value in values)]
         if grows:
-            row.append(f"×{values[-1] / values[-2]:.1f}" if values[-2] > 0 else "")
+            pairs = zip(values[-3:], values[-2:])
+            row.append("  ".join(f"×{b / a:.1f}" if a > 0 else "" for a, b in pairs))
         table.append(tuple(row))
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = [result["title"]]
@@ -432,7 +436,8 @@ def write(output, date, results):
     folder.mkdir(parents=True, exist_ok=True)
     run = {"date": date, "command": shlex.join(["shift.py", *sys.argv[1:]])}
     (folder / "results.json").write_text(json.dumps({**run, "parts": results}, indent=1) + "\n")
-    (folder / "table.txt").write_text("\n\n".join([f"{run['command']}\n{date}", *map(shown, results.values())]) + "\n")
+    tables = [f"{run['command']}\n{date}", *map(shown, results.values())]
+    (folder / "table.txt").write_text("\n\n".join(tables) + "\n")
     print(f"{folder}/results.json, table.txt")
 
 
