@@ -211,8 +211,8 @@ def latency(bench, case, names, options, _, results):
 
 
 def idle(bench, case, names, options, *_):
-    count = min(options.rounds, 2)
-    samples = rounds(names, count, lambda name: bench.idle(case, name, options.idle))
+    # Once: memory hardly scatters.
+    samples = rounds(names, 1, lambda name: bench.idle(case, name, options.idle))
     return samples, f"{options.idle} connections, each asked once before"
 
 
@@ -238,8 +238,7 @@ def workers(bench, case, _, options, *__):
 def syscalls(bench, case, names, options, binaries, *_):
     if not binaries["strace"]:
         raise RuntimeError("strace is not there")
-    count = 1
-    samples = rounds(names, count, lambda name: bench.syscalls(binaries["strace"], case, name))
+    samples = rounds(names, 1, lambda name: bench.syscalls(binaries["strace"], case, name))
     return samples, "counted by strace, which slows the proxy; not comparable with other rates"
 
 
