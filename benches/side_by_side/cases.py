@@ -126,10 +126,12 @@ class Bench:
         if name != "direct":
             peer = self.peer(name)
             group, port = peer.group, peer.place.plain
-        before = group.cpu() if group else 0
+        if not group:
+            return self.tools.open_loop(port, rate, case.connections, seconds)
+        cpu, waited, since = group.cpu(), group.waited(), time.monotonic()
         done = self.tools.open_loop(port, rate, case.connections, seconds)
-        done["cpu"] = (group.cpu() - before) / seconds if group else 0
-        return done
+        took = time.monotonic() - since
+        return {**done, "cpu": (group.cpu() - cpu) / took, "waited": (group.waited() - waited) / took}
 
     def idle(self, case, name, connections):
         """Memory that a connection takes while nothing happens on it, in KiB."""

@@ -118,6 +118,17 @@ class Group:
                 used += (int(fields[13]) + int(fields[14])) / TICKS
         return used
 
+    def waited(self):
+        """Seconds that threads of the group were ready and had no core: others had it."""
+        waited = 0
+        for pid in self.members():
+            for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                try:
+                    waited += int(thread.read_text().split()[1])
+                except OSError:
+                    continue
+        return waited / 1e9
+
     def memory(self):
         """Bytes of memory: what processes share is counted once."""
         total = 0

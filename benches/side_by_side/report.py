@@ -85,7 +85,9 @@ def details(rows):
         yield f"p50 {of('p50'):.0f}, p99 {of('p99'):.0f}, p99.9 {of('p999'):.0f} µs"
         if any(row["added_p99"] for row in rows):
             yield f"added p50 {of('added_p50'):.0f}, p99.9 {of('added_p999'):.0f} µs"
-            yield f"{100 * of('cpu'):.0f} % of its core"
+        if "waited" in first:
+            waited = f"waited {100 * of('waited'):.0f} % of the time for it"
+            yield f"{100 * of('cpu'):.0f} % of its core, {waited}"
         yield f"sent late by {of('lag_p50'):.0f}, p99 {of('lag_p99'):.0f} µs"
     if "at_rest_mib" in first:
         yield f"{of('at_rest_mib'):.1f} MiB at rest"
@@ -114,7 +116,8 @@ def ratio_table(results):
     lines = ["| lbd ÷ | nginx | HAProxy | Envoy | relay |", "|---|---|---|---|---|"]
     for result in results.values():
         against = result["lbd_to"]
-        if against:
+        # Response times of a machine that did other work are not for quoting.
+        if against and (result["targets"] or "added" not in result["unit"]):
             cells = [ratio_cell(against.get(name)) for name in peers]
             lines.append(f"| {result['title']}: {result['unit']} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
