@@ -100,6 +100,8 @@ def hold_idle(port, connections, tls):
     try:
         for _ in range(connections):
             stream = socket.create_connection(("127.0.0.1", port), 10)
+            # Else the request waits for the acknowledgement of the handshake's end.
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls:
                 stream = context.wrap_socket(stream, server_hostname=HOST)
             held.append(stream)

@@ -122,6 +122,8 @@ class Daemon:
 
     def __init__(self, lab, name, services):
         self.lab, self.services, self.group = lab, services, None
+        # What it takes of a core without requests.
+        self.rest = 0
         self.folder = lab.folder / name
         self.folder.mkdir()
         self.port, self.metrics = machine.free_port(), machine.free_port()
@@ -208,12 +210,13 @@ end
         return path
 
     def request_cost(self, seconds):
-        """CPU microseconds of a request, over all services in turn."""
-        before = self.group.cpu()
+        """CPU microseconds of a request, over all services in turn; without what it takes at rest."""
+        before, since = self.group.cpu(), time.monotonic()
         done = self.lab.load.wrk(f"http://127.0.0.1:{self.port}/128", 64, seconds, script=self.script())
         if done.errors or not done.requests:
             raise RuntimeError(f"{done.errors} of {done.requests} requests failed")
-        return (self.group.cpu() - before) / done.requests * 1e6
+        used = self.group.cpu() - before - self.rest * (time.monotonic() - since)
+        return used / done.requests * 1e6
 
 
 class Admin(http.client.HTTPConnection):
@@ -375,9 +378,10 @@ def services(lab, options):
         put("scrape, KiB", daemon.scrape()[1] / 1024)
         before = daemon.group.cpu()
         time.sleep(options.seconds)
-        put("part of a core at rest, %", 100 * (daemon.group.cpu() - before) / options.seconds)
+        daemon.rest = (daemon.group.cpu() - before) / options.seconds
+        put("part of a core at rest, %", 100 * daemon.rest)
         put("memory after traffic and scrapes, MiB", daemon.group.memory() / 2**20)
-    put_interleaved(rows, "CPU of a request, µs", daemons, options,
+    put_interleaved(rows, "CPU of a request beyond that, µs", daemons, options,
                     lambda daemon: daemon.request_cost(options.seconds))
     for daemon in daemons.values():
         daemon.stop()
