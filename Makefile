@@ -3,7 +3,7 @@
 #   make test      everything that must hold: format, lints, tests
 #   make bench     what a request costs, beside nginx, HAProxy, Envoy and a relay that reads nothing
 #                  (25 min after the build; BENCH='--quick --case small-64' for less, BENCH=--help)
-#   make bench-shift   what weight changes, cohort lists, many services and a scrape cost (5 min;
+#   make bench-shift   what weight changes, cohort lists, many services and a scrape cost (7 min;
 #                  SHIFT=--quick for less)
 #   make bench-decide   what a decision and a count cost
 #   make simulate  the guard and its rivals in the README's table, and in 10,000 healthy days (1 h
