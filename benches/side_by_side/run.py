@@ -2,10 +2,10 @@
 """lbd beside nginx, HAProxy, Envoy and a relay that reads nothing: what a request costs each.
 
 The proxy under test has one core; origin and load have the others. Rounds are interleaved (A B C A B
-C), so what else the machine does befalls all alike, and a ratio is of two runs of the same round. CPU is
+C), so what else the machine does befalls all, and a ratio is of two runs of the same round. CPU is
 that of the whole process group, user and system. Load is as much as goes (wrk, h2load) but in the
 latency case. Where the load's core is full before the proxy's, the rate is the load's limit, which the
-proxy's part of its core shows; CPU per request is not affected.
+proxy's part of its core shows; proxies are then compared at different parts of it.
 """
 
 import argparse
