@@ -1,7 +1,11 @@
 # What there is to type:
 #   make demo      build, and watch traffic move from blue to green and back (40 s after the build)
 #   make test      everything that must hold: format, lints, tests
-#   make bench     what a decision and a count cost
+#   make bench     what a request costs, beside nginx, HAProxy, Envoy and a relay that reads nothing
+#                  (25 min after the build; BENCH='--quick --case small-64' for less, BENCH=--help)
+#   make bench-shift   what weight changes, cohort lists, many services and a scrape cost (7 min;
+#                  SHIFT=--quick for less)
+#   make bench-decide   what a decision and a count cost
 #   make simulate  the guard and its rivals in the README's table, and in 10,000 healthy days (1 h
 #                  after the build; SHIFTS=200 RUNS=10 for less)
 #   make failback  how long a bad release stays on the air, on real sockets (2 min after the build)
@@ -12,14 +16,17 @@
 #   make fuzz      60 s of each fuzz target (FUZZ_SECONDS=10 for less)
 #   make build     the release binaries, target/release/lbd and lbctl
 #
-# Each first installs what the build lacks (.ci/install-deps says what).
+# Each first installs what the build lacks (.ci/install-deps says what); bench and bench-shift also
+# nginx, wrk and what else they measure with (benches/side_by_side/tools.py).
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
+BENCH ?=
+SHIFT ?=
 # `quick` in Cargo.toml: nearly a release, built in a fraction of the time.
 QUICK := --profile quick
 
-.PHONY: demo test bench failback simulate conformance fuzz build deps
+.PHONY: demo test bench bench-shift bench-decide bench-build failback simulate conformance fuzz build deps
 
 demo: deps
 	$(CARGO) build --locked $(QUICK) --bins --example demo </dev/null
@@ -33,7 +40,16 @@ test: deps
 	$(CARGO) test --locked --doc </dev/null
 	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir target </dev/null
 
-bench: deps
+bench: bench-build
+	python3 -B benches/side_by_side/run.py $(BENCH) </dev/null
+
+bench-shift: bench-build
+	python3 -B benches/side_by_side/shift.py $(SHIFT) </dev/null
+
+bench-build: deps
+	$(CARGO) build --locked --release --bins --example relay --example open_loop </dev/null
+
+bench-decide: deps
 	$(CARGO) bench --locked $(QUICK) --bench decision --bench tally -- --noplot </dev/null
 
 failback: deps
