@@ -9,11 +9,11 @@ use std::{
 use bytes::BytesMut;
 
 /// How large a buffer begins, in bytes.
-pub const SIZE: usize = 16 * 1024;
+pub const SIZE: usize = 32 * 1024;
 /// A buffer that has grown beyond this is not kept.
 const SIZE_MAX: usize = 4 * SIZE;
 /// How many a worker keeps.
-const KEPT_MAX: usize = 256;
+const KEPT_MAX: usize = 128;
 
 thread_local! {
     static FREE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
@@ -43,7 +43,7 @@ pub fn give(mut buffer: BytesMut) {
 }
 
 /// A buffer that goes back by itself.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Lent(BytesMut);
 
 impl Lent {

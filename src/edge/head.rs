@@ -9,7 +9,9 @@
     expect(clippy::indexing_slicing, reason = "indexes are bounded by the bytes' own length")
 )]
 
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, sync::LazyLock};
+
+use memchr::memmem::Finder;
 
 use super::framing::{Said, Unclear, said};
 
@@ -60,7 +62,7 @@ const UNSOUND: Fault = fault(400, "the request's head contains a control byte or
 
 /// Judges the bytes read so far, of which at most `limit` may be head.
 pub fn inspect(bytes: &[u8], limit: usize) -> Inspected {
-    let whole = find(bytes, b"\r\n\r\n").map(|at| at + 4);
+    let whole = end_of_head(bytes);
     let head = &bytes[..whole.unwrap_or(bytes.len())];
     if head.len() > limit {
         return Inspected::Refused(too_large(head, limit));
@@ -102,6 +104,12 @@ fn line_ends(head: &[u8]) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Where the head at the front of `bytes` ends, behind its empty line, if it is all there.
+pub fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    static EMPTY_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+    EMPTY_LINE.find(bytes).map(|at| at + 4)
 }
 
 /// Whether every line of a whole head ends with CRLF. That no other control byte occurs is seen to by

@@ -231,6 +231,11 @@ impl EdgeIo {
         if self.ended {
             return Poll::Ready(Ok(false));
         }
+        // A connection that waits needs no room.
+        match self.socket.poll_readable(cx) {
+            Poll::Ready(ready) => ready?,
+            Poll::Pending => return self.poll_deadline(cx),
+        }
         make_room(&mut self.input);
         let read = std::pin::pin!(self.socket.read_buf(&mut self.input));
         match std::future::Future::poll(read, cx) {

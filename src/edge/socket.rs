@@ -82,6 +82,18 @@ impl Socket {
         }
     }
 
+    /// The same in passing, where it can be told; reading is what tells.
+    ///
+    /// # Errors
+    ///
+    /// The socket's.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(tcp) => tcp.poll_read_ready(cx),
+            Self::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Writes what the socket takes at once; for a connection that is dropped.
     pub fn write_last(&mut self, data: &[u8]) {
         match self {

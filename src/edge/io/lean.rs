@@ -56,7 +56,7 @@ impl EdgeIo {
         };
         let length = std::mem::take(&mut self.head) + of_body;
         if length == self.input.len() {
-            return std::mem::replace(&mut self.input, buffers::take());
+            return std::mem::take(&mut self.input);
         }
         let mut request = buffers::take();
         request.extend_from_slice(self.input.get(..length).unwrap_or_default());

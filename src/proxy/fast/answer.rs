@@ -1,13 +1,13 @@
 //! An endpoint's answer: its head, judged as strictly as a request's, and what the client gets of it.
 
-use std::{fmt::Write, mem::MaybeUninit};
+use std::mem::MaybeUninit;
 
 use bytes::{BufMut, BytesMut};
 
-use super::body::Body;
+use super::{super::grpc, body::Body};
 use crate::edge::{
     framing::{Said, said},
-    head::{HEADERS_MAX, are_lines_sound},
+    head::{HEADERS_MAX, are_lines_sound, end_of_head},
 };
 
 /// The longest head, in bytes.
@@ -24,6 +24,8 @@ pub struct Answer {
     pub body: Body,
     /// Whether the endpoint's connection may be used again after it.
     pub keeps: bool,
+    /// What it says of a gRPC call.
+    pub said: grpc::Said,
 }
 
 /// An answer that is none.
@@ -55,10 +57,10 @@ impl<'h> Head<'h> {
         slots: &'h mut Slots<'h>,
         is_head: bool,
     ) -> Result<Option<(Self, Answer)>, Malformed> {
-        let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
+        let Some(end) = end_of_head(bytes) else {
             return if bytes.len() > HEAD_MAX { Err(Malformed) } else { Ok(None) };
         };
-        let (length, mut parsed) = (end + 4, httparse::Response::new(&mut []));
+        let (length, mut parsed) = (end, httparse::Response::new(&mut []));
         let bytes = bytes.get(..length).unwrap_or_default();
         // What a proxy may mend in answers (RFC 9112, section 5), and the full path does.
         let mut config = httparse::ParserConfig::default();
@@ -75,7 +77,8 @@ impl<'h> Head<'h> {
         let head = Self { status, reason, headers: parsed.headers };
         let body = head.body(is_head, version)?;
         let keeps = head.keeps(version) && body != Body::UntilClosed;
-        Ok(Some((head, Answer { length, status, body, keeps })))
+        let said = grpc::Said::of(head.value("content-type"), head.value("grpc-status"));
+        Ok(Some((head, Answer { length, status, body, keeps, said })))
     }
 
     /// The first value of the header `name` (lower case).
@@ -118,8 +121,12 @@ impl<'h> Head<'h> {
 
     /// Writes to `out` what the client gets of the head, without the line that ends it.
     pub fn write(&self, body: Body, out: &mut BytesMut) {
-        // Writing to a buffer that grows cannot fail.
-        let _ = write!(out, "HTTP/1.1 {} {}\r\n", self.status, self.reason);
+        let digits = [self.status / 100, self.status / 10 % 10, self.status % 10];
+        out.put_slice(b"HTTP/1.1 ");
+        out.put_slice(&digits.map(|digit| b'0' + digit as u8));
+        for part in [" ", self.reason, "\r\n"] {
+            out.put_slice(part.as_bytes());
+        }
         let named = |name: &str| {
             let mut values = self.values("connection").flat_map(|v| v.split(|b| *b == b','));
             values.any(|said| said.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
@@ -145,9 +152,13 @@ impl<'h> Head<'h> {
 pub fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     out.put_slice(name);
     out.put_slice(b": ");
-    for (n, line) in value.split(|b| *b == b'\r').enumerate() {
-        out.put_slice(if n == 0 { b"" } else { b" " });
-        out.put_slice(line.trim_ascii());
+    if memchr::memchr(b'\r', value).is_none() {
+        out.put_slice(value);
+    } else {
+        for (n, line) in value.split(|b| *b == b'\r').enumerate() {
+            out.put_slice(if n == 0 { b"" } else { b" " });
+            out.put_slice(line.trim_ascii());
+        }
     }
     out.put_slice(b"\r\n");
 }

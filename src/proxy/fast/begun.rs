@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use super::{
     Fast,
-    outbound::{self, Randoms},
+    outbound::{self, Randoms, hex},
     request::{Request, Slots, slots, text},
     trip::{Asked, Trip},
 };
@@ -61,10 +61,7 @@ impl Id {
     pub fn write(&self, head: &[u8], out: &mut BytesMut) {
         match self {
             Self::Own(place) => out.put_slice(head.get(place.clone()).unwrap_or_default()),
-            Self::Made(number) => {
-                // Writing to a buffer that grows cannot fail.
-                let _ = std::fmt::Write::write_fmt(out, format_args!("{number:032x}"));
-            }
+            Self::Made(number) => hex::<32>(*number, out),
         }
     }
 

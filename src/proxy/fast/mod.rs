@@ -29,14 +29,13 @@ use tokio::time::timeout;
 use self::{
     answer::{Answer, field},
     begun::Begun,
-    body::Body,
     kept::Kept,
     trip::{Asked, Failure, Trip},
     wire::Wire,
 };
 use super::{
-    exchange::Exchange, grpc::Said, headers::id_cookie, judging::Judge, patience::wait,
-    record::record, secure::hsts,
+    exchange::Exchange, headers::id_cookie, judging::Judge, patience::wait, record::record,
+    secure::hsts,
 };
 use crate::{
     edge::io::EdgeIo,
@@ -56,6 +55,16 @@ pub enum Served {
     Broken,
     /// The full path must serve it, or go on with it.
     Left(Option<Box<Exchange>>),
+}
+
+/// How a request ended here.
+enum Ended {
+    /// With its answer: whether the client's connection may go on, and the endpoint's.
+    Answered { keeps: bool, keeps_wire: bool },
+    /// Without, or with a part of it.
+    Broken,
+    /// The full path has it now, to go on with it or to answer it with this status.
+    Left(Option<u16>),
 }
 
 /// One worker's lean path.
@@ -95,9 +104,20 @@ impl Fast {
         if begun.exchange.is_whole {
             wait(&begun.exchange, |timeouts| timeouts.first_byte);
         }
-        match answer(io, &mut begun, &mut trip).await {
-            Ok(answer) => self.answered(io, begun, trip, answer).await,
-            Err(failure) => self.unanswered(io, begun, trip, failure),
+        let ended = match answer(io, &mut begun, &mut trip).await {
+            Ok(answer) => self.answered(io, &mut begun, &mut trip, answer).await,
+            Err(failure) => self.unanswered(&mut begun, &trip, failure),
+        };
+        match ended {
+            Ended::Answered { keeps, keeps_wire } => {
+                if let Some(tally) = begun.exchange.endpoint_tally().filter(|_| keeps_wire) {
+                    let until = Instant::now() + begun.timeouts.keepalive.duration();
+                    self.kept.put(tally, trip.into_wire(), until);
+                }
+                if keeps { Served::Kept } else { Served::Closed }
+            }
+            Ended::Broken => Served::Broken,
+            Ended::Left(verdict) => leave(io, begun, trip, verdict),
         }
     }
 
@@ -139,26 +159,23 @@ impl Fast {
     async fn answered(
         &self,
         io: &mut EdgeIo,
-        mut begun: Begun,
-        mut trip: Trip,
+        begun: &mut Begun,
+        trip: &mut Trip,
         answer: Answer,
-    ) -> Served {
+    ) -> Ended {
         let exchange = &mut begun.exchange;
         exchange.first_byte = Some(Instant::now());
         if let Some(berth) = &mut exchange.berth {
             berth.answered();
         }
-        let said = trip
-            .look(|head| Said::of(head.value("content-type"), head.value("grpc-status")))
-            .unwrap_or_default();
-        let failed = self.judge.answer(exchange, answer.status, said);
+        let failed = self.judge.answer(exchange, answer.status, answer.said);
         let replay = begun.replay(trip.can_be_sent_again());
         if failed && begun.exchange.shield(replay, Blame::Upstream5xx) {
-            return leave(io, begun, trip, None);
+            return Ended::Left(None);
         }
         // An answer before the end of its request ends the connection with it.
         let keeps = begun.keeps && trip.is_sent && !io.client().is_draining();
-        write_head(io, &begun, &mut trip, answer.body, keeps);
+        write_head(io, begun, trip, keeps);
         wait(&begun.exchange, |timeouts| timeouts.idle);
         let mut body = answer.body;
         let handed = poll_fn(|cx| trip.poll_handed(io, cx, &mut body)).await;
@@ -174,29 +191,15 @@ impl Fast {
                 self.judge.failure(&mut begun.exchange);
             }
         }
-        self.record(&mut begun, &trip, answer.status);
-        if handed.is_err() {
-            return Served::Broken;
+        self.record(begun, trip, answer.status);
+        match handed {
+            Ok(()) => Ended::Answered { keeps, keeps_wire: answer.keeps && trip.is_clean() },
+            Err(_) => Ended::Broken,
         }
-        if answer.keeps
-            && trip.is_clean()
-            && let Some(tally) = begun.exchange.endpoint_tally()
-        {
-            let until = Instant::now() + begun.timeouts.keepalive.duration();
-            self.kept.put(tally, trip.into_wire(), until);
-        }
-        begun.exchange.attempt = None;
-        if keeps { Served::Kept } else { Served::Closed }
     }
 
     /// There was no answer: who goes on depends on why.
-    fn unanswered(
-        &self,
-        io: &mut EdgeIo,
-        mut begun: Begun,
-        trip: Trip,
-        failure: Failure,
-    ) -> Served {
+    fn unanswered(&self, begun: &mut Begun, trip: &Trip, failure: Failure) -> Ended {
         let again = trip.can_be_sent_again();
         let replay = begun.replay(again);
         let exchange = &mut begun.exchange;
@@ -204,27 +207,27 @@ impl Fast {
             Failure::Lost if trip.is_kept() && again && begun.is_idempotent => {
                 // A kept connection that the endpoint closed meanwhile is nobody's failure.
                 exchange.renew();
-                leave(io, begun, trip, None)
+                Ended::Left(None)
             }
             Failure::Lost | Failure::Nonsense => {
                 exchange.blame = blame(failure);
                 self.judge.failure(exchange);
                 let shielded = exchange.blame.is_some_and(|blame| exchange.shield(replay, blame));
-                leave(io, begun, trip, (!shielded).then_some(502))
+                Ended::Left((!shielded).then_some(502))
             }
             Failure::Late if trip.is_sent => {
                 exchange.blame = Some(Blame::Timeout);
                 self.judge.failure(exchange);
                 let shielded = exchange.shield(replay, Blame::Timeout);
-                leave(io, begun, trip, (!shielded).then_some(504))
+                Ended::Left((!shielded).then_some(504))
             }
             // What its client still owes is not the endpoint's fault.
-            Failure::Late => leave(io, begun, trip, Some(408)),
-            Failure::Body(status) => leave(io, begun, trip, Some(status)),
+            Failure::Late => Ended::Left(Some(408)),
+            Failure::Body(status) => Ended::Left(Some(status)),
             Failure::Left => {
                 left(exchange);
-                self.record(&mut begun, &trip, 499);
-                Served::Broken
+                self.record(begun, trip, 499);
+                Ended::Broken
             }
         }
     }
@@ -263,11 +266,12 @@ async fn answer(io: &mut EdgeIo, begun: &mut Begun, trip: &mut Trip) -> Result<A
             // Nobody asked for another protocol.
             101 => return Err(Failure::Nonsense),
             // Nor did the client wait for leave to send.
-            100 => _ = trip.take_head(|_| ()),
+            100 => trip.reply.clear(),
             102..200 => {
                 let out = io.output();
-                trip.take_head(|head| head.write(Body::Length(0), out));
+                out.put_slice(&trip.reply);
                 out.put_slice(b"\r\n");
+                trip.reply.clear();
                 io.flushed().await.map_err(|_| Failure::Left)?;
             }
             _ => return Ok(answer),
@@ -276,10 +280,10 @@ async fn answer(io: &mut EdgeIo, begun: &mut Begun, trip: &mut Trip) -> Result<A
 }
 
 /// What the client gets of the answer's head, and what lbd adds to it.
-fn write_head(io: &mut EdgeIo, begun: &Begun, trip: &mut Trip, body: Body, keeps: bool) {
+fn write_head(io: &mut EdgeIo, begun: &Begun, trip: &Trip, keeps: bool) {
     let hsts = hsts(io.client());
     let out = io.output();
-    trip.take_head(|head| head.write(body, out));
+    out.put_slice(&trip.reply);
     out.put_slice(b"x-request-id: ");
     begun.id.write(&trip.request, out);
     out.put_slice(b"\r\n");

@@ -162,7 +162,11 @@ pub fn write<'h>(
     }
     match id {
         Some(id) => field(out, b"x-request-id", id),
-        None => put(out, format_args!("x-request-id: {:032x}\r\n", randoms.id)),
+        None => {
+            out.put_slice(b"x-request-id: ");
+            hex::<32>(randoms.id, out);
+            out.put_slice(b"\r\n");
+        }
     }
     match parent.filter(|parent| parents == 1 && Context::read(parent).is_some()) {
         Some(parent) => {
@@ -171,8 +175,14 @@ pub fn write<'h>(
         }
         None => {
             // To leave out some traces is the decision of whoever records them.
-            let context = Context::new(randoms.trace, randoms.span, true);
-            put(out, format_args!("traceparent: {context}\r\n"));
+            let Context { trace, span, flags } = Context::new(randoms.trace, randoms.span, true);
+            out.put_slice(b"traceparent: 00-");
+            hex::<32>(trace, out);
+            out.put_slice(b"-");
+            hex::<16>(span.into(), out);
+            out.put_slice(b"-");
+            hex::<2>(flags.into(), out);
+            out.put_slice(b"\r\n");
         }
     }
     out.put_slice(b"\r\n");
@@ -191,9 +201,14 @@ fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     }
 }
 
-fn put(out: &mut BytesMut, text: std::fmt::Arguments<'_>) {
-    // Writing to a buffer that grows cannot fail.
-    let _ = out.write_fmt(text);
+/// Writes the last so many hexadecimal digits of a number.
+pub fn hex<const DIGITS: usize>(number: u128, out: &mut BytesMut) {
+    out.put_slice(&std::array::from_fn::<u8, DIGITS, _>(|n| {
+        match (number >> (4 * (DIGITS - 1 - n))) as u8 & 15 {
+            digit @ 0..=9 => b'0' + digit,
+            digit => b'a' + digit - 10,
+        }
+    }));
 }
 
 /// Who asks, behind whom trusted proxies said. `None`: what they said is no text.
@@ -212,7 +227,8 @@ fn forwarded_for(
         out.put_slice(value);
         out.put_slice(b", ");
     }
-    put(out, format_args!("{peer}\r\n"));
+    // Writing to a buffer that grows cannot fail.
+    let _ = write!(out, "{peer}\r\n");
     Some(())
 }
 

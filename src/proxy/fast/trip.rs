@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    mem::MaybeUninit,
     task::{Context, Poll, ready},
 };
 
@@ -11,12 +10,16 @@ use bytes::Buf;
 use super::{
     answer::{Answer, Head},
     body::Body,
+    request::slots,
     wire::Wire,
 };
 use crate::{
-    edge::{buffers::Lent, head::HEADERS_MAX, io::EdgeIo},
+    edge::{buffers::Lent, io::EdgeIo},
     model::Millis,
 };
+
+/// A body that is worth a larger buffer, in bytes.
+const BULKY: u64 = 64 * 1024;
 
 /// Why a trip ended before its end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,6 +62,8 @@ pub struct Trip {
     pub is_head: bool,
     /// What the endpoint is still to be sent.
     pub outgoing: Lent,
+    /// What the client gets of the answer's head, without the line that ends it.
+    pub reply: Lent,
     /// Bytes of the request's body that were sent.
     pub sent: usize,
     /// Bytes of data that the answer has.
@@ -88,6 +93,7 @@ impl Trip {
             head,
             is_head,
             outgoing,
+            reply: Lent::default(),
             sent,
             bytes: 0,
             is_sent: false,
@@ -151,7 +157,7 @@ impl Trip {
             io.client().wait_for_endpoint(self.first_byte);
         }
         loop {
-            if let Some(answer) = self.read_head()? {
+            if let Some(answer) = self.take_head()? {
                 return Poll::Ready(Ok(answer));
             }
             match self.wire.poll_fill(cx) {
@@ -169,35 +175,22 @@ impl Trip {
         Poll::Pending
     }
 
-    /// The head of the answer at the front of what was read.
-    fn read_head(&self) -> Result<Option<Answer>, Failure> {
+    /// Takes the head of the answer from the front of what was read, if it is there, and writes down
+    /// what the client gets of it.
+    fn take_head(&mut self) -> Result<Option<Answer>, Failure> {
         if self.wire.input.is_empty() {
             return Ok(None);
         }
-        let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-        match Head::read(&self.wire.input, &mut slots, self.is_head) {
-            Ok(head) => Ok(head.map(|(_, answer)| answer)),
-            Err(_) => Err(Failure::Nonsense),
-        }
-    }
-
-    /// Shows the head of the answer, which was read, to `visit`.
-    pub fn look<R>(&self, visit: impl FnOnce(&Head<'_>) -> R) -> Option<R> {
-        self.with_head(|head, _| visit(head))
-    }
-
-    /// The same, and takes the head away.
-    pub fn take_head<R>(&mut self, visit: impl FnOnce(&Head<'_>) -> R) -> Option<R> {
-        let (result, length) = self.with_head(|head, length| (visit(head), length))?;
-        self.wire.input.advance(length);
-        Some(result)
-    }
-
-    fn with_head<R>(&self, visit: impl FnOnce(&Head<'_>, usize) -> R) -> Option<R> {
-        let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut slots = slots();
         let read = Head::read(&self.wire.input, &mut slots, self.is_head);
-        let (head, answer) = read.ok().flatten()?;
-        Some(visit(&head, answer.length))
+        let Some((head, answer)) = read.map_err(|_| Failure::Nonsense)? else { return Ok(None) };
+        if self.outgoing.is_empty() && self.reply.capacity() == 0 {
+            std::mem::swap(&mut self.reply, &mut self.outgoing);
+        }
+        head.write(answer.body, &mut self.reply);
+        self.wire.is_bulky = matches!(answer.body, Body::Length(BULKY..));
+        self.wire.input.advance(answer.length);
+        Ok(Some(answer))
     }
 
     /// Whether the whole request is still here, to be sent again.

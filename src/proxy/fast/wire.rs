@@ -16,6 +16,8 @@ use crate::{edge::buffers, model::Target};
 
 /// How much room there is at least when the connection is read.
 const ROOM: usize = 4 * 1024;
+/// How much is read at once of a large body, in bytes.
+const LARGE: usize = 4 * buffers::SIZE;
 
 /// A connection to an endpoint.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub struct Wire {
     pub input: BytesMut,
     /// Whether it served a request before.
     pub is_kept: bool,
+    /// Whether much is to be read.
+    pub is_bulky: bool,
 }
 
 #[derive(Debug)]
@@ -48,7 +52,7 @@ impl Wire {
             }
             Target::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
         };
-        Ok(Self { stream, input: BytesMut::new(), is_kept: false })
+        Ok(Self { stream, input: BytesMut::new(), is_kept: false, is_bulky: false })
     }
 
     /// Whether it is still open and silent, as a connection that waits must be. Costs no system call
@@ -70,8 +74,10 @@ impl Wire {
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.input.capacity() == 0 {
             self.input = buffers::take();
-        } else if self.input.capacity() - self.input.len() < ROOM {
-            self.input.reserve(buffers::SIZE);
+        }
+        let (room, wanted) = if self.is_bulky { (LARGE / 2, LARGE) } else { (ROOM, buffers::SIZE) };
+        if self.input.capacity() - self.input.len() < room {
+            self.input.reserve(wanted);
         }
         let read =
             std::pin::pin!(tokio::io::AsyncReadExt::read_buf(&mut self.stream, &mut self.input));
@@ -92,7 +98,7 @@ impl Wire {
 
     /// It waits for its next request.
     pub fn rest(&mut self) {
-        self.is_kept = true;
+        (self.is_kept, self.is_bulky) = (true, false);
         buffers::give(std::mem::take(&mut self.input));
     }
 }
