@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use crate::support::{Answer, Lab, PATIENCE};
+use crate::support::{Answer, Lab, PATIENCE, timed};
 
 /// What no endpoint would say today. pingora sets the date anew, so that this tells the paths apart.
 const LONG_AGO: &str = "Thu, 01 Jan 1970 00:00:00 GMT";
@@ -255,4 +255,93 @@ fn an_upload_that_breaks_off_is_answered() {
     client.send(vec![b'x'; 200_000]);
     assert_eq!(client.answer().status, 502);
     assert!(client.is_closed());
+}
+
+/// A laboratory on one path, with short patience.
+fn lab_on(is_fast: bool, address: SocketAddr) -> Lab {
+    Lab::new()
+        .runtime(&format!("fast_path = {is_fast}\nworkers = 1"))
+        .app("retries = 0\ntimeouts = { first_byte = '300ms', idle = '300ms' }")
+        .listener("timeouts = { body = '300ms' }")
+        .pool("blue", address)
+        .config("[service.app.health]\npassive = false\n[guard]\nshield = false")
+        .start()
+}
+
+/// What the client still sends of a body that nobody takes is no request. Method: an endpoint that
+/// answers a large upload at once and closes without reading it; the body is full of requests.
+#[test]
+fn a_body_that_nobody_takes_is_never_a_request() {
+    for is_fast in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, asked) = mpsc::channel();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut line = String::new();
+                BufReader::with_capacity(64, &stream).read_line(&mut line).unwrap();
+                tell.send(line).unwrap();
+                // lbd may see the reset first.
+                let _ = stream.write_all(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n");
+            }
+        });
+        let lab = lab_on(is_fast, address);
+        let mut client = lab.client();
+        let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n".repeat(50_000);
+        let head =
+            format!("POST /u HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", smuggled.len());
+        client.send(head);
+        // lbd may stop taking it.
+        client.try_send(&smuggled);
+        let said = String::from_utf8_lossy(&client.rest()).into_owned();
+        assert!(said.matches("HTTP/1.1 ").count() <= 1, "{said}");
+        assert!(
+            said.is_empty() || said.starts_with("HTTP/1.1 413") || said.starts_with("HTTP/1.1 502")
+        );
+        assert_eq!(asked.try_iter().filter(|line| line.contains("smuggled")).count(), 0);
+    }
+}
+
+/// Method: an endpoint that takes the connection and never reads; an upload that no buffer holds.
+#[test]
+fn an_endpoint_that_stops_reading_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let lab = lab_on(true, listener.local_addr().unwrap());
+    let mut client = lab.client();
+    client.send("POST /u HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n");
+    let body = vec![b'x'; 50_000_000];
+    let (took, ()) = timed(|| client.try_send(&body));
+    assert!(took < PATIENCE, "{took:?}");
+    let of_blue =
+        |name: &str, blame: &str| format!("{name}{{service=\"app\",pool=\"blue\"{blame}}}");
+    lab.until_metric(&of_blue("lbd_request_failures_total", ",blame=\"timeout\""), 1.0);
+    lab.until_metric(&of_blue("lbd_requests_in_flight", ""), 0.0);
+}
+
+/// Method: an endpoint that answers while its client still sends, which then stops.
+#[test]
+fn a_client_that_stops_sending_is_not_the_endpoints_fault() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.read_exact(&mut [0; 20]).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome").unwrap();
+            // Until lbd has had enough.
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    let lab = lab_on(true, address);
+    let mut client = lab.client();
+    client.send("POST /u HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\nsome");
+    assert!(String::from_utf8_lossy(&client.rest()).ends_with("some"));
+    lab.until_metric("lbd_requests_in_flight{service=\"app\",pool=\"blue\"}", 0.0);
+    for blame in ["timeout", "reset", "protocol"] {
+        let failures = format!(
+            "lbd_request_failures_total{{service=\"app\",pool=\"blue\",blame=\"{blame}\"}}"
+        );
+        assert_eq!(lab.metric(&failures), 0.0, "{blame}");
+    }
 }

@@ -117,6 +117,8 @@ class Bench:
         used, took = peer.group.cpu() - before, time.monotonic() - since
         if not done.requests:
             raise RuntimeError(f"{peer.name} answered nothing")
+        if done.errors > done.requests / 1000:
+            raise RuntimeError(f"{peer.name}: {done.errors} of {done.requests} requests failed")
         return {"value": used / done.requests * 1e6, "rate": done.rate, "busy": used / took,
                 "errors": done.errors}
 

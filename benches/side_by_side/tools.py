@@ -1,5 +1,6 @@
 """What the benchmark needs besides lbd: found, or installed, or said to be missing."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -42,7 +43,7 @@ def apt(packages):
     if root and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode:
         return say(f"Missing: {' '.join(packages)}. Type this as root: {by_hand}")
     say(f"Installing with apt: {' '.join(packages)}")
-    with policy():
+    with quiet_daemons(root):
         quiet = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o",
                  "DPkg::Lock::Timeout=300"]
         # An update that fails may leave lists that still do.
@@ -54,20 +55,19 @@ def apt(packages):
                 say(f"apt could not install {package}. Type this as root: {by_hand}")
 
 
-class policy:
+@contextlib.contextmanager
+def quiet_daemons(root):
     """Keeps Debian from starting the daemons that it installs, where nothing else decides that."""
-
-    path = Path("/usr/sbin/policy-rc.d")
-
-    def __enter__(self):
-        self.ours = os.geteuid() == 0 and not self.path.exists()
-        if self.ours:
-            self.path.write_text("#!/bin/sh\nexit 101\n")
-            self.path.chmod(0o755)
-
-    def __exit__(self, *_):
-        if self.ours:
-            self.path.unlink()
+    policy = "/usr/sbin/policy-rc.d"
+    if os.path.exists(policy):
+        yield
+        return
+    write = f"printf '#!/bin/sh\\nexit 101\\n' > {policy} && chmod 755 {policy}"
+    subprocess.run([*root, "sh", "-c", write], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*root, "rm", "-f", policy], check=True)
 
 
 def envoy(cache):

@@ -167,13 +167,9 @@ impl Control {
     ) -> Vec<EndpointStatus> {
         let mut targets = self.model.targets(&endpoint.address);
         // Addresses that a name has lost still finish what they began.
-        let lost = self.tallies.endpoints().filter(|(key, tally)| {
-            key.service == *service
-                && key.pool == *pool
-                && key.address == endpoint.address
-                && !targets.contains(&key.target)
-                && tally.in_flight() > 0
-        });
+        let all = self.tallies.endpoints_at(service, pool, &endpoint.address);
+        let lost =
+            all.filter(|(key, tally)| !targets.contains(&key.target) && tally.in_flight() > 0);
         let lost: Vec<_> = lost.map(|(key, _)| key.target.clone()).collect();
         targets.extend(lost);
         let blank = EndpointStatus {

@@ -35,9 +35,10 @@ pub async fn serve(
     refused: Arc<dyn Fn(u16) + Send + Sync>,
 ) {
     let mut io = Box::new(io);
+    // What is boxed below is not served on most connections, and would make each of them larger.
     if io.is_http2() {
         io.pass_everything();
-        return http2::serve(io, full, stop).await;
+        return Box::pin(http2::serve(io, full, stop)).await;
     }
     let mut grace = FIRST_REQUEST;
     loop {
@@ -49,7 +50,7 @@ pub async fn serve(
         }
         match io.next_request().await {
             Ok(Next::Request) => {}
-            Ok(Next::Http2) => return http2::serve(io, full, stop).await,
+            Ok(Next::Http2) => return Box::pin(http2::serve(io, full, stop)).await,
             Err(NoRequest::Gone) => return,
             Err(NoRequest::Refused(fault)) => {
                 refused(fault.status);

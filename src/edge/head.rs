@@ -159,7 +159,8 @@ fn target<'t>(method: &str, target: &'t str) -> Result<Option<&'t str>, Fault> {
     let rest = behind("http://").or_else(|| behind("https://"));
     let authority = rest.map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
     let sound = target.starts_with('/')
-        || authority.is_some_and(|a| !a.is_empty() && is_authority(a.as_bytes()))
+        || authority
+            .is_some_and(|a| !a.is_empty() && !a.starts_with(':') && is_authority(a.as_bytes()))
         || (target == "*" && method == "OPTIONS");
     let plain = target.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
     if sound && plain {
@@ -338,6 +339,7 @@ mod tests {
             "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n",
             "GET http:///x HTTP/1.1\r\nHost: b\r\n\r\n",
+            "GET http://:80/ HTTP/1.1\r\nHost: :80\r\n\r\n",
             "GET / HTTP/1.1\nHost: a\n\n",
             "GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n",
             "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -11,6 +11,7 @@
 )]
 
 pub mod lean;
+mod stream;
 
 use std::{
     fmt,
@@ -20,12 +21,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use pingora_core::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID, raw_connect::ProxyDigest,
-};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     time::{Instant, Sleep, sleep_until, timeout_at},
@@ -164,6 +160,7 @@ impl EdgeIo {
     /// [`NoRequest`]: there is no request to serve, and the connection must be closed.
     pub async fn next_request(&mut self) -> Result<Next, NoRequest> {
         let limit = Instant::now() + self.client.listener.timeouts.header.duration();
+        self.starved = None;
         loop {
             self.skip_empty_line();
             if self.may_switch && self.input.starts_with(HTTP2) {
@@ -262,7 +259,7 @@ impl EdgeIo {
 
     /// Nothing to read: what was gathered is sent if nobody adds to it in this round, and the
     /// deadline is watched.
-    fn poll_deadline<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+    pub fn poll_deadline<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if !self.output.is_empty() {
             if self.overdue {
                 // If the socket is full its readiness wakes the task.
@@ -409,6 +406,10 @@ impl AsyncWrite for EdgeIo {
         ready!(self.as_mut().poll_flush(cx))?;
         let io = self.get_mut();
         if !io.lingering {
+            if io.is_complete() && !io.socket.is_secure() {
+                // Nothing is left to be read: that it is dropped next says the same.
+                return Poll::Ready(Ok(()));
+            }
             ready!(Pin::new(&mut io.socket).poll_shutdown(cx))?;
             if io.is_complete() {
                 return Poll::Ready(Ok(()));
@@ -464,41 +465,5 @@ impl Drop for EdgeIo {
 impl fmt::Debug for EdgeIo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EdgeIo").field("peer", &self.client.peer).finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl Shutdown for EdgeIo {
-    async fn shutdown(&mut self) {
-        // The connection ends either way.
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for EdgeIo {
-    fn id(&self) -> i32 {
-        self.socket.id()
-    }
-}
-
-impl Ssl for EdgeIo {}
-
-impl Peek for EdgeIo {}
-
-impl GetTimingDigest for EdgeIo {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for EdgeIo {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for EdgeIo {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
     }
 }

@@ -17,6 +17,8 @@ use crate::{
 
 /// How many connections may wait to be accepted, for each worker.
 const BACKLOG: i32 = 4096;
+/// How many bytes may wait unsent in a client's socket before it takes no more.
+const UNSENT_MAX: u32 = 128 * 1024;
 
 /// A listener with a socket for each worker.
 #[derive(Debug)]
@@ -92,6 +94,10 @@ fn open(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
         // `[::]` means every address, as nginx's `listen [::]:80 ipv6only=off`.
         socket.set_only_v6(false)?;
     }
+    // Connections that are accepted have these from their listener. Without the first small answers
+    // would wait for acknowledgements; by the second a slow reader's progress is seen in small steps.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -104,6 +110,19 @@ mod tests {
 
     fn settings(address: SocketAddr) -> Arc<Listener> {
         Arc::new(Listener::at(address))
+    }
+
+    #[test]
+    fn connections_send_at_once() {
+        let tls = Arc::<Holder>::default;
+        let at = settings("127.0.0.1:0".parse().unwrap());
+        let bound = bind(&"http".parse().unwrap(), &at, tls(), 1).unwrap();
+        let _client = std::net::TcpStream::connect(bound.entrance.address).unwrap();
+        bound.sockets[0].set_nonblocking(false).unwrap();
+        let (accepted, _) = bound.sockets[0].accept().unwrap();
+        let accepted = socket2::SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), UNSENT_MAX);
     }
 
     #[test]

@@ -37,8 +37,6 @@ use crate::{
 const UPSTREAM_IDLE_MAX: usize = 1024;
 /// How long accepting rests when the system is out of descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
-/// How many bytes may wait unsent in a client's socket before it takes no more.
-const UNSENT_MAX: u32 = 128 * 1024;
 /// How often a full worker looks whether its limit was raised.
 const LIMIT_AGAIN: Duration = Duration::from_secs(1);
 /// How long handshakes that are under way may take when the process stops.
@@ -293,10 +291,6 @@ fn is_client_fault(error: &io::Error) -> bool {
 
 impl Shop {
     fn open(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr, entrance: &Arc<Entrance>) {
-        // Without it small answers would wait for acknowledgements; it fails only on dead sockets.
-        let _ = tcp.set_nodelay(true);
-        // So that a slow reader's progress is seen in small steps; without it only seldom.
-        let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_MAX);
         // A listener that a reload took out of the config stays open until the restart it needs.
         let view = self.reader.current();
         let settings = view.listeners.get(&entrance.name).unwrap_or(&entrance.settings).clone();

@@ -1,6 +1,13 @@
 //! Where an endpoint is: an IP address, a host name or a Unix socket, each with its identity text.
 
-use std::{borrow::Cow, fmt, net::SocketAddr, path::Path, str::FromStr, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -30,6 +37,11 @@ pub enum Target {
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(Arc<Path>),
+}
+
+impl Target {
+    /// The first of all in their order.
+    pub const FIRST: Self = Self::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
 }
 
 impl Address {

@@ -213,14 +213,22 @@ impl Model {
 
     /// Every endpoint in use, with its settings: what is probed and counted.
     pub fn endpoints(&self) -> impl Iterator<Item = (EndpointKey, &EndpointState)> {
-        self.state.services.iter().flat_map(move |(service, state)| {
-            state.endpoints.iter().flat_map(move |(pool, endpoints)| {
-                endpoints.iter().flat_map(move |endpoint| {
-                    self.targets(&endpoint.address).into_iter().map(move |target| {
-                        let (service, pool) = (service.clone(), pool.clone());
-                        let address = endpoint.address.clone();
-                        (EndpointKey { service, pool, address, target }, endpoint)
-                    })
+        let services = self.state.services.iter();
+        services.flat_map(move |(service, state)| self.endpoints_of(service, state))
+    }
+
+    /// All endpoints of a service.
+    pub(super) fn endpoints_of<'m>(
+        &'m self,
+        service: &'m ServiceName,
+        state: &'m ServiceState,
+    ) -> impl Iterator<Item = (EndpointKey, &'m EndpointState)> {
+        state.endpoints.iter().flat_map(move |(pool, endpoints)| {
+            endpoints.iter().flat_map(move |endpoint| {
+                self.targets(&endpoint.address).into_iter().map(move |target| {
+                    let (service, pool) = (service.clone(), pool.clone());
+                    let address = endpoint.address.clone();
+                    (EndpointKey { service, pool, address, target }, endpoint)
                 })
             })
         })

@@ -167,9 +167,9 @@ impl Model {
                 .filter(|pool| old.is_none_or(|old| old.split.share(pool) == Share::NONE))
                 .collect();
             let keys: Vec<EndpointKey> = self
-                .endpoints()
+                .endpoints_of(name, state)
                 .map(|(key, _)| key)
-                .filter(|key| key.service == *name && rising.contains(&key.pool))
+                .filter(|key| rising.contains(&key.pool))
                 .collect();
             keys.into_iter().for_each(|key| self.warm_up(now, key));
         }

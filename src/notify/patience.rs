@@ -39,7 +39,8 @@ impl Patience {
         let wait = match retry {
             Retry::Never => return None,
             Retry::Later => self.back_off(tries).mul_f64(1.0 - draw.clamp(0.0, 1.0) / 4.0),
-            Retry::After(span) => span.min(self.longest),
+            // One that asks for no wait at all would be asked in a row.
+            Retry::After(span) => span.clamp(self.first, self.longest),
         };
         (tries < self.tries_max && spent + wait <= self.span_max).then_some(wait)
     }

@@ -22,8 +22,16 @@ pub const OTHER: &str = "_OTHER";
 /// Methods by their names: those of RFC 9110, PATCH and QUERY.
 const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
-/// Keys of queries whose values are signatures, which the conventions want to be left out.
-const SIGNATURES: [&str; 4] = ["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature"];
+/// Keys of queries whose values are signatures, which the conventions want to be left out,
+/// and those of the signatures that are in use besides.
+const SIGNATURES: [&str; 6] = [
+    "AWSAccessKeyId",
+    "Signature",
+    "sig",
+    "X-Goog-Signature",
+    "X-Amz-Signature",
+    "X-Amz-Security-Token",
+];
 
 /// The moment `at`, which has passed, in nanoseconds since the Unix epoch.
 pub fn epoch_nanos(at: Instant) -> u64 {

@@ -17,7 +17,7 @@ use super::{
     span::{self, OTHER},
 };
 use crate::{
-    model::policy::trace::{Context, is_sampled},
+    model::policy::trace::{Context, is_recorded},
     observe::spans::{Attribute, Kind, Parent, Sink, Span},
 };
 
@@ -124,14 +124,12 @@ impl Exchange {
             return;
         }
         let Some(sink) = self.sink() else { return };
-        let said = context(&request.headers);
-        let context = said.unwrap_or_else(|| {
-            let id = self.trace.id;
-            Context::new(id, fastrand::u64(..), is_sampled(id, sink.sample))
-        });
-        if !context.is_sampled() {
+        let (said, id) = (context(&request.headers), self.trace.id);
+        let is_trusted = self.client.as_ref().is_some_and(|c| c.is_trusted(c.peer.ip()));
+        if !is_recorded(said, id, is_trusted, sink.sample) {
             return;
         }
+        let context = said.unwrap_or_else(|| Context::new(id, fastrand::u64(..), true)).sampled();
         let recording = Recording {
             sink: sink.clone(),
             context: Context { span: fastrand::u64(1..), ..context },

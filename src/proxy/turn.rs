@@ -70,7 +70,10 @@ impl Full {
             let is_wanted = || {
                 let next = again();
                 let is_paused = next.view.paused(service).is_some();
-                next.place() == turn.place() && !is_paused
+                // Its limit may have been lifted, or be another pool's place by now.
+                let is_there = next.view.bulkhead(service, pool);
+                let is_same = is_there.is_some_and(|there| Arc::ptr_eq(there, &bulkhead));
+                next.place() == turn.place() && !is_paused && is_same
             };
             let entered = bulkhead.enter(end, is_wanted).await;
             turn = again();

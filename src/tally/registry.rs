@@ -6,7 +6,7 @@ use super::{
     cell::{Counter, EndpointTally, PoolTally},
     samples::GuardTally,
 };
-use crate::model::{EndpointKey, PoolName, ServiceName};
+use crate::model::{Address, EndpointKey, PoolName, ServiceName, Target};
 
 /// All tallies, by identity. Control keeps it; workers see single tallies through the view.
 ///
@@ -113,8 +113,48 @@ impl Tallies {
         self.endpoints.iter().map(|(key, tally)| (key, tally.as_ref()))
     }
 
+    /// Those of an address in a pool, whichever targets it has or had.
+    pub fn endpoints_at(
+        &self,
+        service: &ServiceName,
+        pool: &PoolName,
+        address: &Address,
+    ) -> impl Iterator<Item = (&EndpointKey, &EndpointTally)> {
+        let (service, pool, address) = (service.clone(), pool.clone(), address.clone());
+        let first = EndpointKey { service, pool, address, target: Target::FIRST };
+        let rest = self.endpoints.range(first.clone()..);
+        let same = move |key: &EndpointKey| {
+            (&key.service, &key.pool, &key.address) == (&first.service, &first.pool, &first.address)
+        };
+        rest.take_while(move |(key, _)| same(key)).map(|(key, tally)| (key, tally.as_ref()))
+    }
+
     /// The tally of an endpoint, if it has one.
     pub fn find(&self, key: &EndpointKey) -> Option<&EndpointTally> {
         self.endpoints.get(key).map(Arc::as_ref)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_endpoints_of_an_address_are_found_by_it() {
+        let mut tallies = Tallies::new(1);
+        let key = |pool: &str, address: &str, target: &str| EndpointKey {
+            service: "app".parse().unwrap(),
+            pool: pool.parse().unwrap(),
+            address: address.parse().unwrap(),
+            target: Target::Tcp(target.parse().unwrap()),
+        };
+        let wanted = [key("blue", "a:1", "0.0.0.0:0"), key("blue", "a:1", "[::1]:9")];
+        let others = [key("blue", "b:1", "127.0.0.1:1"), key("green", "a:1", "127.0.0.1:1")];
+        for key in wanted.iter().chain(&others) {
+            tallies.endpoint(key);
+        }
+        let EndpointKey { service, pool, address, .. } = &wanted[0];
+        let found = tallies.endpoints_at(service, pool, address).map(|(key, _)| key.clone());
+        assert_eq!(found.collect::<Vec<_>>(), wanted);
     }
 }

@@ -1,5 +1,6 @@
 """What the harness needs: programs of the system, and libraries in a folder of their own."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -66,7 +67,23 @@ def programs():
     print(f"Installing with apt: {' '.join(packages)}", flush=True)
     apt = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
     subprocess.run([*apt, "update"], stdin=subprocess.DEVNULL)
-    run([*apt, "install", "-y", "--no-install-recommends", *packages])
+    with quiet_daemons(as_root):
+        run([*apt, "install", "-y", "--no-install-recommends", *packages])
+
+
+@contextlib.contextmanager
+def quiet_daemons(as_root):
+    """Keeps Debian from starting the daemons that it installs, where nothing else decides that."""
+    policy = "/usr/sbin/policy-rc.d"
+    if os.path.exists(policy):
+        yield
+        return
+    write = f"printf '#!/bin/sh\\nexit 101\\n' > {policy} && chmod 755 {policy}"
+    run([*as_root, "sh", "-c", write])
+    try:
+        yield
+    finally:
+        run([*as_root, "rm", "-f", policy])
 
 
 def run(command):

@@ -56,7 +56,8 @@ class World:
         for name in only or PARTS:
             for side in self.sides:
                 began = time.monotonic()
-                PARTS[name](self, side)
+                # A tool that fails takes nothing of what the others found with it.
+                self.table.attempt("harness", side.name, name, lambda: PARTS[name](self, side))
                 print(f"{name}: {side.name}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
         fallen = [f"{name} ended by itself" for name in self.processes.fallen()]
         return fallen + self.table.verdict()
@@ -75,7 +76,10 @@ class World:
             connection.close()
 
     def strays(self):
-        """What was ambiguous at the origin and belongs to no case."""
+        """What was ambiguous at the origin and belongs to no case, or came when its case was over."""
         with self.origin.lock:
             strays = [fault for fault in self.origin.faults if "/h1-" not in fault]
+            late = [asked for asked in self.origin.requests if b"smuggled" in asked.start[1]]
+        if late:
+            return f"smuggled: {late[0].start[1]!r} reached the origin"
         return f"ambiguous: {strays[0]}" if strays else None

@@ -231,6 +231,12 @@ impl Client {
         self
     }
 
+    /// Sends of these bytes as many as lbd takes.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
+        // It may close the connection at any time.
+        let _ = self.stream.get_mut().write_all(bytes.as_ref());
+    }
+
     /// Sends a request without reading the response.
     pub fn begin(&mut self, request: &Request) -> &mut Self {
         request.write(self.stream.get_mut()).expect("lbd takes the request");

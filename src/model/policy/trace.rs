@@ -45,6 +45,11 @@ impl Context {
         Some(Self { trace, span, flags })
     }
 
+    /// The same trace, of which is said that it is recorded.
+    pub fn sampled(self) -> Self {
+        Self { flags: self.flags | SAMPLED, ..self }
+    }
+
     /// Whether whoever sent it may have recorded the trace.
     pub fn is_sampled(self) -> bool {
         self.flags & SAMPLED != 0
@@ -54,6 +59,16 @@ impl Context {
 impl fmt::Display for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+    }
+}
+
+/// Whether a trace is recorded that `said` tells of, or that begins here with this id. Whoever is
+/// trusted decides for theirs; else a client could have all of its own recorded.
+pub fn is_recorded(said: Option<Context>, id: u128, is_trusted: bool, sample: Share) -> bool {
+    match said {
+        Some(said) if is_trusted => said.is_sampled(),
+        Some(said) => is_sampled(said.trace, sample),
+        None => is_sampled(id, sample),
     }
 }
 

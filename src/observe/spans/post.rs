@@ -61,7 +61,13 @@ impl Post {
         }
         let sent = request.send(body).map_err(|error| failure(&error, limit)).and_then(judged);
         let secrets: Vec<Secret> = self.headers.iter().map(|(_, secret)| secret.clone()).collect();
-        sent.map_err(|failure| failure.masked(&secrets))
+        match sent {
+            Ok(Some(Refused { count, why })) => {
+                let why = Failure::lasting(why).masked(&secrets).text;
+                Ok(Some(Refused { count, why }))
+            }
+            sent => sent.map_err(|failure| failure.masked(&secrets)),
+        }
     }
 }
 

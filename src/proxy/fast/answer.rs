@@ -1,4 +1,5 @@
-//! An endpoint's answer: its head, judged as strictly as a request's, and what the client gets of it.
+//! An endpoint's answer: its head, of which only what RFC 9112 lets a proxy mend is mended, and what the
+//! client gets of it.
 
 use std::mem::MaybeUninit;
 
@@ -7,11 +8,12 @@ use bytes::{BufMut, BytesMut};
 use super::{super::grpc, body::Body};
 use crate::edge::{
     framing::{Said, said},
-    head::{HEADERS_MAX, are_lines_sound, end_of_head},
+    head::{are_lines_sound, end_of_head},
 };
 
-/// The longest head, in bytes.
-const HEAD_MAX: usize = 256 * 1024;
+/// The longest head, in bytes, and how many headers it may have: as the full path has it.
+const HEAD_MAX: usize = 1024 * 1024;
+const HEADERS_MAX: usize = 256;
 
 /// What is known of an answer once its head is there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,6 +36,11 @@ pub struct Malformed;
 
 /// Room for the headers of a head.
 pub type Slots<'h> = [MaybeUninit<httparse::Header<'h>>; HEADERS_MAX];
+
+/// Room for the headers of a head.
+pub const fn slots<'h>() -> Slots<'h> {
+    [const { MaybeUninit::uninit() }; HEADERS_MAX]
+}
 
 /// The head of an answer.
 #[derive(Debug)]
@@ -119,8 +126,9 @@ impl<'h> Head<'h> {
         if version == 1 { !says(b"close") } else { says(b"keep-alive") }
     }
 
-    /// Writes to `out` what the client gets of the head, without the line that ends it.
-    pub fn write(&self, body: Body, out: &mut BytesMut) {
+    /// Writes to `out` what the client gets of the head, without the line that ends it. `hides_hsts`: lbd
+    /// has a word of its own for that.
+    pub fn write(&self, body: Body, hides_hsts: bool, out: &mut BytesMut) {
         let digits = [self.status / 100, self.status / 10 % 10, self.status % 10];
         out.put_slice(b"HTTP/1.1 ");
         out.put_slice(&digits.map(|digit| b'0' + digit as u8));
@@ -136,8 +144,15 @@ impl<'h> Head<'h> {
             matches!(body, Body::Chunked(_)) || matches!(self.status, 100..=199 | 204);
         for header in self.headers {
             let name = header.name;
-            let is_length = has_no_length && name.eq_ignore_ascii_case("content-length");
-            if is_length || is_between_neighbours(name) || (has_named && named(name)) {
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            // No length is ever between neighbours, whatever `Connection` says.
+            let is_left_out = match () {
+                () if is("content-length") => has_no_length,
+                () if is("upgrade") => self.status != 426,
+                () if is("strict-transport-security") => hides_hsts,
+                () => is_between_neighbours(name) || (has_named && named(name)),
+            };
+            if is_left_out {
                 continue;
             }
             field(out, name.as_bytes(), header.value);
@@ -145,7 +160,15 @@ impl<'h> Head<'h> {
         if matches!(body, Body::Chunked(_) | Body::UntilClosed) {
             field(out, b"transfer-encoding", b"chunked");
         }
+        if self.value("date").is_none() && self.status >= 200 {
+            // Whoever passes on an answer without a date adds it (RFC 9110, section 6.6.1).
+            field(out, b"date", date().as_bytes());
+        }
     }
+}
+
+fn date() -> String {
+    jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 /// Writes a header. One that was folded over several lines has one line now.
@@ -165,9 +188,8 @@ pub fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
 
 /// Headers that concern one connection only, or that lbd sets itself.
 fn is_between_neighbours(name: &str) -> bool {
-    const NAMES: [&str; 10] = [
+    const NAMES: [&str; 9] = [
         "trailer",
-        "upgrade",
         "connection",
         "keep-alive",
         "x-request-id",
@@ -186,7 +208,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str, is_head: bool) -> Result<Option<Answer>, Malformed> {
-        let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut slots = slots();
         Ok(Head::read(text.as_bytes(), &mut slots, is_head)?.map(|(_, answer)| answer))
     }
 
@@ -237,21 +259,34 @@ mod tests {
     #[test]
     fn what_a_proxy_may_mend_is_mended() {
         let text = "HTTP/1.1 200 OK\r\nX : 1\r\nY: a\r\n \t b\r\n\r\n";
-        let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut slots = slots();
         let (head, _) = Head::read(text.as_bytes(), &mut slots, false).unwrap().unwrap();
         let mut out = BytesMut::new();
-        head.write(Body::Length(0), &mut out);
-        assert_eq!(out, "HTTP/1.1 200 OK\r\nX: 1\r\nY: a b\r\n");
+        head.write(Body::Length(0), false, &mut out);
+        assert!(out.starts_with(b"HTTP/1.1 200 OK\r\nX: 1\r\nY: a b\r\ndate: "), "{out:?}");
     }
 
     #[test]
     fn what_is_between_neighbours_stays_there() {
         let text = "HTTP/1.1 200 Fine\r\nX-Own: 1\r\nConnection: X-Private\r\nX-Private: 2\r\n\
-                    Keep-Alive: 5\r\nX-Request-Id: theirs\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+                    Date: now\r\nUpgrade: x\r\nKeep-Alive: 5\r\nX-Request-Id: theirs\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let mut slots = slots();
         let (head, answer) = Head::read(text.as_bytes(), &mut slots, false).unwrap().unwrap();
         let mut out = BytesMut::new();
-        head.write(answer.body, &mut out);
-        assert_eq!(out, "HTTP/1.1 200 Fine\r\nX-Own: 1\r\ntransfer-encoding: chunked\r\n");
+        head.write(answer.body, false, &mut out);
+        let expected =
+            "HTTP/1.1 200 Fine\r\nX-Own: 1\r\nDate: now\r\ntransfer-encoding: chunked\r\n";
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn a_length_is_never_left_out_by_name() {
+        let text = "HTTP/1.1 200 OK\r\nConnection: Content-Length\r\nContent-Length: 5\r\nDate: x\r\n\
+                    Strict-Transport-Security: max-age=0\r\n\r\n";
+        let mut slots = slots();
+        let (head, answer) = Head::read(text.as_bytes(), &mut slots, false).unwrap().unwrap();
+        let mut out = BytesMut::new();
+        head.write(answer.body, true, &mut out);
+        assert_eq!(out, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nDate: x\r\n");
     }
 }

@@ -102,7 +102,7 @@ impl Fast {
         let client = io.client().clone();
         let is_proof = view.proofs.is_some() && !client.is_secure;
         let is_redirected = client.listener.redirect_to_https && !client.is_secure;
-        let is_special = is_proof || is_redirected || view.spans.is_some();
+        let is_special = is_proof || is_redirected;
         if !view.runtime.fast_path || is_special || io.coming() == Coming::Tunnel {
             return None;
         }
@@ -141,9 +141,10 @@ impl Fast {
             Some(bulkhead) => Some(bulkhead.try_enter()?),
         };
         let mut exchange = Exchange::new(self.worker);
+        let sample = view.spans.as_ref().map(|spans| spans.sample);
         let randoms =
             Randoms { id: fastrand::u128(..), trace: exchange.trace.id, span: fastrand::u64(..) };
-        let written = outbound::write(&request, client, randoms, outgoing)?;
+        let written = outbound::write(&request, client, randoms, sample, outgoing)?;
         let place = |id: &[u8]| {
             let start = (id.as_ptr() as usize).saturating_sub(head.as_ptr() as usize);
             start..start + id.len()
@@ -167,10 +168,10 @@ impl Fast {
     }
 
     /// Decides where the request goes, as the full path would. `None`: only that one can serve it.
-    fn decided<H: Headers>(
+    fn decided(
         &self,
         view: &LocalView,
-        facts: &Facts<'_, H>,
+        facts: &Facts<'_, Request<'_>>,
         coming: Coming,
         draw: Draw,
     ) -> Option<Decided> {
@@ -178,7 +179,7 @@ impl Fast {
             return None;
         };
         let service = view.snapshot.services.get(at)?;
-        if service.paused.is_some() || !is_plain(service, facts, coming) {
+        if service.paused.is_some() || !is_plain(service, facts.headers, coming) {
             return None;
         }
         let field = Field { service, view: view.services.get(at)?, worker: self.worker };
@@ -194,19 +195,15 @@ impl Fast {
 }
 
 /// Whether nothing has to be done to the request or its answer that only the full path does.
-fn is_plain<H: Headers>(service: &Service, facts: &Facts<'_, H>, coming: Coming) -> bool {
+fn is_plain(service: &Service, request: &Request<'_>, coming: Coming) -> bool {
     let policy = &service.settings.policy;
-    let has_secret = |name: &str| facts.cookie(name).is_some();
-    let is_pinned = || {
-        let pin = service.settings.pin.as_ref();
-        pin.is_some_and(|pin| facts.headers.first(&pin.name).is_some() || has_secret(&pin.name))
-    };
+    let is_pinned = || service.settings.pin.as_ref().is_some_and(|pin| request.has(&pin.name));
     let is_small = match coming {
         Coming::Bytes(length) => !policy.is_too_large(length),
         Coming::Chunks => policy.max_body_bytes.is_none(),
         Coming::Nothing | Coming::Tunnel => true,
     };
-    policy.is_plain() && is_small && !is_pinned() && !has_secret(BYPASS_COOKIE)
+    policy.is_plain() && is_small && !is_pinned() && !request.has(BYPASS_COOKIE)
 }
 
 /// What the log has of a request that was served here.

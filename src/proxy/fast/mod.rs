@@ -38,11 +38,14 @@ use super::{
     secure::hsts,
 };
 use crate::{
-    edge::io::EdgeIo,
+    edge::io::{EdgeIo, lean::Coming},
     model::{Blame, guard::Fate},
     observe::Gathered,
     view::Reader,
 };
+
+/// How many interim answers an endpoint may give to one request.
+const INTERIM_MAX: usize = 32;
 
 /// What became of a request.
 #[derive(Debug)]
@@ -100,13 +103,13 @@ impl Fast {
             let patience = begun.timeouts.idle.max(io.client().listener.timeouts.body);
             io.client().wait_for_endpoint(patience);
         }
-        let mut trip = Trip::new(wire, asked, begun.timeouts.first_byte);
+        let mut trip = Trip::new(wire, asked, begun.timeouts.first_byte, hides_hsts(io));
         if begun.exchange.is_whole {
             wait(&begun.exchange, |timeouts| timeouts.first_byte);
         }
         let ended = match answer(io, &mut begun, &mut trip).await {
             Ok(answer) => self.answered(io, &mut begun, &mut trip, answer).await,
-            Err(failure) => self.unanswered(&mut begun, &trip, failure),
+            Err(failure) => self.unanswered(io, &mut begun, &trip, failure),
         };
         match ended {
             Ended::Answered { keeps, keeps_wire } => {
@@ -174,7 +177,8 @@ impl Fast {
             return Ended::Left(None);
         }
         // An answer before the end of its request ends the connection with it.
-        let keeps = begun.keeps && trip.is_sent && !io.client().is_draining();
+        let is_whole = io.coming() == Coming::Nothing;
+        let keeps = begun.keeps && is_whole && !io.client().is_draining();
         write_head(io, begun, trip, keeps);
         wait(&begun.exchange, |timeouts| timeouts.idle);
         let mut body = answer.body;
@@ -186,6 +190,8 @@ impl Fast {
         match handed {
             Ok(()) => {}
             Err(Failure::Left) => left(&mut begun.exchange),
+            // What the client still owes is not the endpoint's fault.
+            Err(Failure::Late) if trip.is_owed(io) => begun.exchange.tell_nothing(),
             Err(failure) => {
                 begun.exchange.blame = blame(failure);
                 self.judge.failure(&mut begun.exchange);
@@ -199,7 +205,7 @@ impl Fast {
     }
 
     /// There was no answer: who goes on depends on why.
-    fn unanswered(&self, begun: &mut Begun, trip: &Trip, failure: Failure) -> Ended {
+    fn unanswered(&self, io: &EdgeIo, begun: &mut Begun, trip: &Trip, failure: Failure) -> Ended {
         let again = trip.can_be_sent_again();
         let replay = begun.replay(again);
         let exchange = &mut begun.exchange;
@@ -215,7 +221,7 @@ impl Fast {
                 let shielded = exchange.blame.is_some_and(|blame| exchange.shield(replay, blame));
                 Ended::Left((!shielded).then_some(502))
             }
-            Failure::Late if trip.is_sent => {
+            Failure::Late if !trip.is_owed(io) => {
                 exchange.blame = Some(Blame::Timeout);
                 self.judge.failure(exchange);
                 let shielded = exchange.shield(replay, Blame::Timeout);
@@ -250,11 +256,11 @@ impl Fast {
 
 /// Waits for the answer; hands interim ones on.
 async fn answer(io: &mut EdgeIo, begun: &mut Begun, trip: &mut Trip) -> Result<Answer, Failure> {
-    loop {
+    for _ in 0..INTERIM_MAX {
         let exchange = &mut begun.exchange;
         let answer = poll_fn(|cx| {
             let answer = trip.poll_answer(io, cx);
-            if trip.is_sent && !exchange.is_whole {
+            if trip.is_sent() && !exchange.is_whole {
                 exchange.is_whole = true;
                 exchange.tell_sent();
                 exchange.is_sent();
@@ -277,6 +283,12 @@ async fn answer(io: &mut EdgeIo, begun: &mut Begun, trip: &mut Trip) -> Result<A
             _ => return Ok(answer),
         }
     }
+    Err(Failure::Nonsense)
+}
+
+/// Whether lbd says itself for how long browsers are to come over TLS.
+fn hides_hsts(io: &EdgeIo) -> bool {
+    io.client().is_secure && io.client().listener.hsts.is_some()
 }
 
 /// What the client gets of the answer's head, and what lbd adds to it.
@@ -300,11 +312,11 @@ fn write_head(io: &mut EdgeIo, begun: &Begun, trip: &Trip, keeps: bool) {
 fn leave(io: &mut EdgeIo, begun: Begun, trip: Trip, verdict: Option<u16>) -> Served {
     let mut exchange = begun.handed_over(&trip.request);
     exchange.verdict = verdict;
-    if trip.can_be_sent_again() {
+    if verdict.is_some() {
+        io.return_head(trip.request.get(..trip.head).unwrap_or_default());
+    } else {
         let head = trip.head;
         io.return_request(trip.request.into_inner(), head);
-    } else {
-        io.return_head(trip.request.get(..trip.head).unwrap_or_default());
     }
     Served::Left(Some(Box::new(exchange)))
 }

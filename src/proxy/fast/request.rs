@@ -31,7 +31,9 @@ impl<'h> Request<'h> {
         let mut parsed = httparse::Request::new(&mut []);
         parsed.parse_with_uninit_headers(head, slots).ok()?;
         let (method, target) = (parsed.method?, parsed.path?);
-        let is_plain = parsed.version == Some(1) && target.starts_with('/');
+        // Nor does the full path take these in an address.
+        let is_odd = target.bytes().any(|b| matches!(b, b'"' | b'<' | b'>' | b'`'));
+        let is_plain = parsed.version == Some(1) && target.starts_with('/') && !is_odd;
         is_plain.then_some(Self { method, target, headers: parsed.headers })
     }
 
@@ -44,6 +46,16 @@ impl<'h> Request<'h> {
     pub fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &'h [u8]> {
         let named = move |h: &&httparse::Header<'h>| h.name.eq_ignore_ascii_case(name);
         self.headers.iter().filter(named).map(|h| h.value)
+    }
+
+    /// Whether a header of this name (lower case) is there, or a cookie, whatever they say.
+    pub fn has(&self, name: &str) -> bool {
+        let is_cookie = |pair: &[u8]| {
+            let key = pair.split(|b| *b == b'=').next().unwrap_or_default();
+            key.trim_ascii() == name.as_bytes()
+        };
+        let mut cookies = self.values("cookie").flat_map(|field| field.split(|b| *b == b';'));
+        self.values(name).next().is_some() || cookies.any(is_cookie)
     }
 
     /// Who sent it: the peer, or as far as proxies are trusted, whom they say.
@@ -85,6 +97,7 @@ mod tests {
         for other in [
             "GET / HTTP/1.0\r\nHost: x\r\n\r\n",
             "GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET /?q=\"x\" HTTP/1.1\r\nHost: x\r\n\r\n",
             "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
         ] {
             assert_eq!(read(other), None, "{other}");

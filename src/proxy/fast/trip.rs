@@ -8,13 +8,15 @@ use std::{
 use bytes::Buf;
 
 use super::{
-    answer::{Answer, Head},
+    answer::{Answer, Head, slots},
     body::Body,
-    request::slots,
     wire::Wire,
 };
 use crate::{
-    edge::{buffers::Lent, io::EdgeIo},
+    edge::{
+        buffers::Lent,
+        io::{EdgeIo, lean::Coming},
+    },
     model::Millis,
 };
 
@@ -34,6 +36,17 @@ pub enum Failure {
     Body(u16),
     /// The request's time is up.
     Late,
+}
+
+/// How far sending the request has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Upload {
+    /// There is more of it.
+    Sending,
+    /// The endpoint has all of it.
+    Sent,
+    /// The endpoint takes no more, or the client sends no more, of what is not complete.
+    Over,
 }
 
 /// What is asked.
@@ -64,16 +77,15 @@ pub struct Trip {
     pub outgoing: Lent,
     /// What the client gets of the answer's head, without the line that ends it.
     pub reply: Lent,
-    /// Bytes of the request's body that were sent.
+    /// Bytes of data that came of the request's body.
     pub sent: usize,
-    /// Bytes of data that the answer has.
+    /// Bytes of data that came of the answer's body.
     pub bytes: usize,
-    /// Whether the whole request is with the endpoint.
-    pub is_sent: bool,
+    upload: Upload,
     /// How long the endpoint may take for its answer then.
     first_byte: Millis,
-    /// Whether no more of the request is sent: the endpoint takes no more, or there is no more of it.
-    is_shut: bool,
+    /// Whether lbd says itself for how long browsers are to come over TLS.
+    hides_hsts: bool,
     /// Whether the endpoint said more than its answer.
     is_dirty: bool,
     /// Whether a part of the body was sent that is not kept.
@@ -84,7 +96,7 @@ pub struct Trip {
 
 impl Trip {
     /// A request that goes out on `wire` as `outgoing`.
-    pub fn new(wire: Wire, asked: Asked, first_byte: Millis) -> Self {
+    pub fn new(wire: Wire, asked: Asked, first_byte: Millis, hides_hsts: bool) -> Self {
         let Asked { request, head, outgoing, is_head } = asked;
         let sent = request.len() - head;
         Self {
@@ -96,9 +108,9 @@ impl Trip {
             reply: Lent::default(),
             sent,
             bytes: 0,
-            is_sent: false,
+            upload: Upload::Sending,
             first_byte,
-            is_shut: false,
+            hides_hsts,
             is_dirty: false,
             is_streamed: false,
             ready: 0,
@@ -107,36 +119,70 @@ impl Trip {
 
     /// Whether nothing is left on the endpoint's connection, so that it can serve another request.
     pub fn is_clean(&self) -> bool {
-        self.is_sent && !self.is_shut && !self.is_dirty && self.wire.input.is_empty()
+        self.is_sent() && !self.is_dirty && self.wire.input.is_empty()
     }
 
-    /// Sends of the request what can be sent now. Ready when it is sent, or the endpoint takes no more.
+    /// Whether the whole request is with the endpoint.
+    pub fn is_sent(&self) -> bool {
+        self.upload == Upload::Sent
+    }
+
+    /// Whether the endpoint waits for what the client still owes.
+    pub fn is_owed(&self, io: &EdgeIo) -> bool {
+        self.outgoing.is_empty() && io.coming() != Coming::Nothing
+    }
+
+    /// Sends of the request what can be sent now. Ready when that is over.
     ///
     /// # Errors
     ///
     /// What the client did wrong.
     fn poll_sent(&mut self, io: &mut EdgeIo, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        while !self.is_shut {
+        while self.upload == Upload::Sending {
             while !self.outgoing.is_empty() {
                 match ready!(self.wire.poll_write(cx, &self.outgoing)) {
-                    Ok(1..) if self.outgoing.is_empty() => {}
                     Ok(n @ 1..) => {
                         self.outgoing.advance(n);
                         io.client().progress();
                     }
                     // It may have answered before it had everything: that is read first.
                     Ok(0) | Err(_) => {
-                        self.is_shut = true;
+                        self.upload = Upload::Over;
                         return Poll::Ready(Ok(()));
                     }
                 }
             }
-            let came = ready!(io.poll_body(cx, &mut self.outgoing));
-            let Some(data) = came.map_err(|error| of_client(&error))? else { break };
-            self.is_streamed = true;
-            self.sent += data;
+            match ready!(io.poll_body(cx, &mut self.outgoing)) {
+                Ok(Some(data)) => {
+                    self.is_streamed = true;
+                    self.sent += data;
+                }
+                Ok(None) => self.upload = Upload::Sent,
+                Err(error) => {
+                    self.upload = Upload::Over;
+                    return Poll::Ready(Err(of_client(&error)));
+                }
+            }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Nothing comes from the endpoint, nor can more be sent now: waits for the client to leave, or for
+    /// the time to be up.
+    fn poll_end<T>(&self, io: &mut EdgeIo, cx: &mut Context<'_>) -> Poll<Result<T, Failure>> {
+        let late = |error: io::Error| match error.kind() {
+            io::ErrorKind::TimedOut => Failure::Late,
+            _ => Failure::Left,
+        };
+        match self.upload {
+            // The client has more to say, which is read when there is room for it.
+            Upload::Sending => {
+                io.poll_deadline::<()>(cx).map(|end| Err(end.map_or_else(late, |()| Failure::Left)))
+            }
+            Upload::Sent | Upload::Over => {
+                io.poll_gone(cx).map(|gone| Err(gone.map_or_else(late, |()| Failure::Left)))
+            }
+        }
     }
 
     /// Waits for the head of the answer.
@@ -149,11 +195,10 @@ impl Trip {
         io: &mut EdgeIo,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Answer, Failure>> {
-        if !self.is_sent
+        if self.upload == Upload::Sending
             && let Poll::Ready(sent) = self.poll_sent(io, cx)
         {
             sent?;
-            self.is_sent = true;
             io.client().wait_for_endpoint(self.first_byte);
         }
         loop {
@@ -166,13 +211,7 @@ impl Trip {
                 Poll::Pending => break,
             }
         }
-        if self.is_sent {
-            // While it is not, sending listens to the client.
-            return io
-                .poll_gone(cx)
-                .map(|gone| Err(gone.map_or_else(|e| waiting(&e), |()| Failure::Left)));
-        }
-        Poll::Pending
+        self.poll_end(io, cx)
     }
 
     /// Takes the head of the answer from the front of what was read, if it is there, and writes down
@@ -187,7 +226,7 @@ impl Trip {
         if self.outgoing.is_empty() && self.reply.capacity() == 0 {
             std::mem::swap(&mut self.reply, &mut self.outgoing);
         }
-        head.write(answer.body, &mut self.reply);
+        head.write(answer.body, self.hides_hsts, &mut self.reply);
         self.wire.is_bulky = matches!(answer.body, Body::Length(BULKY..));
         self.wire.input.advance(answer.length);
         Ok(Some(answer))
@@ -220,11 +259,7 @@ impl Trip {
         body: &mut Body,
     ) -> Poll<Result<(), Failure>> {
         // A client that is still sending goes on with that, for as long as it works out.
-        if !self.is_sent
-            && let Poll::Ready(sent) = self.poll_sent(io, cx)
-        {
-            (self.is_sent, self.is_shut) = (sent.is_ok(), self.is_shut || sent.is_err());
-        }
+        let _ = self.poll_sent(io, cx);
         loop {
             self.follow(io, body)?;
             while self.ready > 0 || !io.output().is_empty() {
@@ -237,6 +272,9 @@ impl Trip {
                 return Poll::Ready(Ok(()));
             }
             match self.wire.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) if io.client().is_over() => {
+                    return Poll::Ready(Err(Failure::Late));
+                }
                 Poll::Ready(Ok(1..)) => io.client().progress(),
                 Poll::Ready(Ok(0)) if *body == Body::UntilClosed => {
                     io.output().extend_from_slice(b"0\r\n\r\n");
@@ -249,12 +287,7 @@ impl Trip {
                     {
                         return Poll::Ready(Err(Failure::Left));
                     }
-                    if !self.is_sent && !self.is_shut {
-                        return Poll::Pending;
-                    }
-                    return io
-                        .poll_gone(cx)
-                        .map(|gone| Err(gone.map_or_else(|e| waiting(&e), |()| Failure::Left)));
+                    return self.poll_end(io, cx);
                 }
             }
         }
@@ -302,8 +335,4 @@ fn of_client(error: &io::Error) -> Failure {
         io::ErrorKind::TimedOut => Failure::Body(408),
         _ => Failure::Left,
     }
-}
-
-fn waiting(error: &io::Error) -> Failure {
-    if error.kind() == io::ErrorKind::TimedOut { Failure::Late } else { Failure::Left }
 }

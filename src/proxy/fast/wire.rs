@@ -55,8 +55,8 @@ impl Wire {
         Ok(Self { stream, input: BytesMut::new(), is_kept: false, is_bulky: false })
     }
 
-    /// Whether it is still open and silent, as a connection that waits must be. Costs no system call
-    /// where nothing has happened to it.
+    /// Whether it is still open and silent, as a connection that waits must be, as far as the reactor
+    /// has heard. Costs no system call where it has heard nothing.
     pub fn is_quiet(&self) -> bool {
         let mut byte = [0];
         let read = match &self.stream {
