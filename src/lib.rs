@@ -11,7 +11,7 @@
 //! | [`config`] | a file's text → checked settings, or every mistake at once |
 //! | [`import`] | pure: an nginx configuration → a config file, and what became of each directive |
 //! | [`edge`] | workers, sockets, connections; judges each request's head |
-//! | [`proxy`] | the request path over model values, on pingora |
+//! | [`proxy`] | the request path over model values: the lean one, and the full one on pingora |
 //! | [`view`] | the one published value: control stores it, workers load it once per request |
 //! | [`tally`] | counters with one writer each: workers record, control reads |
 //! | [`control`] | the single writer: orders, state, probes, reload, certificates by ACME, admin API |
@@ -25,9 +25,10 @@
 //!
 //! # The flows
 //!
-//! **A request**: `edge::connection` reads and judges the head → `proxy::full` loads the view →
-//! `model::decide` picks the pool → `proxy::gate` lets it in → `proxy::choose` the endpoint → pingora carries it → the worker's
-//! own tally counts it.
+//! **A request**: `edge::connection` reads and judges the head → `proxy::fast` serves it, if it asks for
+//! nothing special, or leaves it to `proxy::full` → the view is loaded → `model::decide` picks the pool →
+//! `proxy::gate` lets it in → `proxy::choose` the endpoint → our own loop or pingora carries it → the
+//! worker's own tally counts it.
 //!
 //! **A command**: `lbctl` → `control::server` (who is it?) → `control::handler` (what is it?) →
 //! `Control::order` → `Model::handle` thinks out a step → the store writes it → the view is published →

@@ -10,7 +10,14 @@ use lbd::{
         chunks::Chunks,
         framing::{Said, said},
     },
-    proxy::{framing::settle, headers::strip_response},
+    proxy::{
+        fast::{
+            answer::{Head, slots},
+            body::Body,
+        },
+        framing::settle,
+        headers::strip_response,
+    },
 };
 use pingora_core::protocols::http::{HttpTask, v1::client::HttpSession};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -41,21 +48,107 @@ pub fn check(bytes: &[u8]) -> usize {
     for method in [Method::GET, Method::HEAD] {
         let (ours, theirs) =
             runtime.block_on(async { (ours(&method, bytes).await, theirs(&method, bytes).await) });
-        let Some(ours) = ours else { continue };
-        taken += 1;
-        let shown = bytes.escape_ascii();
-        let theirs = theirs
-            .unwrap_or_else(|e| panic!("hyper refuses ({e:?}) to {method}: {ours:?} of {shown}"));
-        assert_eq!(ours.status, theirs.status, "{method}: {shown}");
-        if ours.body.is_some() && !(theirs.body.is_none() && ours.is_lax) {
-            assert_eq!(ours.body, theirs.body, "{method}: {shown}");
-            assert!(
-                !ours.is_kept || theirs.is_kept,
-                "the connection is used again, {method}: {shown}"
-            );
+        taken += usize::from(ours.is_some());
+        for (path, ours) in [("full", ours), ("lean", lean(&method, bytes))] {
+            if let Some(ours) = ours {
+                hold(&format!("{path}, {method}: {}", bytes.escape_ascii()), &ours, &theirs);
+            }
         }
     }
     taken
+}
+
+/// What lbd takes, hyper takes, and the same way.
+fn hold(shown: &str, ours: &Answer, theirs: &Result<Answer, hyper::Error>) {
+    let theirs = match theirs {
+        Ok(theirs) => theirs,
+        Err(error) => panic!("hyper refuses ({error:?}) {ours:?}, {shown}"),
+    };
+    assert_eq!(ours.status, theirs.status, "{shown}");
+    if ours.body.is_some() && !(theirs.body.is_none() && ours.is_lax) {
+        assert_eq!(ours.body, theirs.body, "{shown}");
+        assert!(!ours.is_kept || theirs.is_kept, "the connection is used again, {shown}");
+    }
+}
+
+/// What lbd's lean path makes of them; `None`: it is no answer.
+fn lean(method: &Method, mut bytes: &[u8]) -> Option<Answer> {
+    loop {
+        let mut slots = slots();
+        let (head, answer) =
+            Head::read(bytes, &mut slots, method == Method::HEAD).ok().flatten()?;
+        bytes = &bytes[answer.length..];
+        match answer.status {
+            101 => return None,
+            100..200 => continue,
+            _ => {}
+        }
+        let mut reply = BytesMut::new();
+        head.write(answer.body, false, &mut reply);
+        reply.extend_from_slice(b"\r\n");
+        one_length(&reply, answer.body);
+        let status = StatusCode::from_u16(answer.status).expect("a status");
+        let mut answered = Answer { status, body: None, is_kept: false, is_lax: false };
+        let rest = match answer.body {
+            Body::UntilClosed => {
+                answered.body = Some(bytes.to_vec());
+                &[]
+            }
+            Body::Length(length) => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                let Some((body, rest)) = bytes.split_at_checked(length) else {
+                    return Some(answered);
+                };
+                answered.body = Some(body.to_vec());
+                rest
+            }
+            Body::Chunked(mut chunks) => {
+                let mut bytes = bytes.to_vec();
+                // What breaks off here breaks off for the client too.
+                let Ok(cleaned) = chunks.clean(&mut bytes) else { return Some(answered) };
+                if !chunks.is_done() {
+                    return Some(answered);
+                }
+                answered.body = Some(dechunked(&bytes[..cleaned.kept]));
+                &bytes[cleaned.taken..].to_vec()
+            }
+        };
+        answered.is_kept = answer.keeps && rest.is_empty();
+        return Some(answered);
+    }
+}
+
+/// What goes on to the client is one head to whoever reads it, and says one length, if any.
+fn one_length(reply: &[u8], body: Body) {
+    let mut headers = [httparse::EMPTY_HEADER; 512];
+    let mut read = httparse::Response::new(&mut headers);
+    let end = read.parse(reply);
+    assert_eq!(end, Ok(httparse::Status::Complete(reply.len())), "{}", reply.escape_ascii());
+    let of = |name: &str| {
+        let named = |h: &&httparse::Header<'_>| h.name.eq_ignore_ascii_case(name);
+        read.headers.iter().filter(named).map(|h| h.value).collect::<Vec<_>>()
+    };
+    let (lengths, codings) = (of("content-length"), of("transfer-encoding"));
+    let said = said(lengths.into_iter(), codings.into_iter(), true)
+        .unwrap_or_else(|unclear| panic!("{unclear:?}: {}", reply.escape_ascii()));
+    let is_chunked = matches!(body, Body::Chunked(_) | Body::UntilClosed);
+    assert_eq!(said == Said::Chunked, is_chunked, "{}", reply.escape_ascii());
+}
+
+/// The data of sound chunks without extensions or trailers.
+fn dechunked(mut bytes: &[u8]) -> Vec<u8> {
+    let mut data = Vec::new();
+    loop {
+        let end = bytes.windows(2).position(|w| w == b"\r\n").expect("a size line");
+        let size = std::str::from_utf8(&bytes[..end]).expect("digits");
+        let size = usize::from_str_radix(size, 16).expect("a size");
+        if size == 0 {
+            assert_eq!(&bytes[end..], b"\r\n\r\n");
+            return data;
+        }
+        data.extend_from_slice(&bytes[end + 2..end + 2 + size]);
+        bytes = &bytes[end + 4 + size..];
+    }
 }
 
 /// What lbd makes of them; `None`: it is no answer.

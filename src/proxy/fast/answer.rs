@@ -140,8 +140,9 @@ impl<'h> Head<'h> {
             values.any(|said| said.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
         };
         let has_named = self.value("connection").is_some();
+        // One that chunks overrule was not even read, also where there is no body.
         let has_no_length =
-            matches!(body, Body::Chunked(_)) || matches!(self.status, 100..=199 | 204);
+            self.value("transfer-encoding").is_some() || matches!(self.status, 100..=199 | 204);
         for header in self.headers {
             let name = header.name;
             let is = |known: &str| name.eq_ignore_ascii_case(known);
@@ -277,6 +278,19 @@ mod tests {
         let expected =
             "HTTP/1.1 200 Fine\r\nX-Own: 1\r\nDate: now\r\ntransfer-encoding: chunked\r\n";
         assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn a_length_beside_chunks_is_not_passed_on() {
+        let text = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n 9\r\nTransfer-Encoding: chunked\r\n\
+                    Date: x\r\n\r\n";
+        for is_head in [false, true] {
+            let mut slots = slots();
+            let (head, answer) = Head::read(text.as_bytes(), &mut slots, is_head).unwrap().unwrap();
+            let mut out = BytesMut::new();
+            head.write(answer.body, false, &mut out);
+            assert!(!out.windows(14).any(|w| w.eq_ignore_ascii_case(b"content-length")), "{out:?}");
+        }
     }
 
     #[test]

@@ -6,9 +6,9 @@
 //! came and with what is known of it. Both decide, judge and count by the same functions. A steady
 //! stream of requests allocates nothing here, and writes nothing that other workers write.
 
-mod answer;
+pub mod answer;
 mod begun;
-mod body;
+pub mod body;
 mod kept;
 mod outbound;
 mod request;
