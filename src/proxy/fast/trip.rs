@@ -20,6 +20,8 @@ use crate::{
     model::Millis,
 };
 
+/// How much of a body is handed on before others have their turn, in bytes.
+const AT_ONCE: usize = 512 * 1024;
 /// A body that is worth a larger buffer, in bytes.
 const BULKY: u64 = 64 * 1024;
 
@@ -260,7 +262,13 @@ impl Trip {
     ) -> Poll<Result<(), Failure>> {
         // A client that is still sending goes on with that, for as long as it works out.
         let _ = self.poll_sent(io, cx);
+        let mut moved = 0;
         loop {
+            if moved > AT_ONCE {
+                // Small requests of the same worker wait no longer than this takes.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             self.follow(io, body)?;
             while self.ready > 0 || !io.output().is_empty() {
                 let data = self.wire.input.get(..self.ready).unwrap_or_default();
@@ -275,7 +283,10 @@ impl Trip {
                 Poll::Ready(Ok(1..)) if io.client().is_over() => {
                     return Poll::Ready(Err(Failure::Late));
                 }
-                Poll::Ready(Ok(1..)) => io.client().progress(),
+                Poll::Ready(Ok(n @ 1..)) => {
+                    moved += n;
+                    io.client().progress();
+                }
                 Poll::Ready(Ok(0)) if *body == Body::UntilClosed => {
                     io.output().extend_from_slice(b"0\r\n\r\n");
                     *body = Body::Length(0);
