@@ -102,7 +102,8 @@ impl Fast {
         let client = io.client().clone();
         let is_proof = view.proofs.is_some() && !client.is_secure;
         let is_redirected = client.listener.redirect_to_https && !client.is_secure;
-        let is_special = is_proof || is_redirected;
+        // The full path chooses the traces that are recorded.
+        let is_special = is_proof || is_redirected || view.spans.is_some();
         if !view.runtime.fast_path || is_special || io.coming() == Coming::Tunnel {
             return None;
         }
@@ -141,10 +142,9 @@ impl Fast {
             Some(bulkhead) => Some(bulkhead.try_enter()?),
         };
         let mut exchange = Exchange::new(self.worker);
-        let sample = view.spans.as_ref().map(|spans| spans.sample);
         let randoms =
             Randoms { id: fastrand::u128(..), trace: exchange.trace.id, span: fastrand::u64(..) };
-        let written = outbound::write(&request, client, randoms, sample, outgoing)?;
+        let written = outbound::write(&request, client, randoms, outgoing)?;
         let place = |id: &[u8]| {
             let start = (id.as_ptr() as usize).saturating_sub(head.as_ptr() as usize);
             start..start + id.len()

@@ -6,10 +6,7 @@ use std::{fmt::Write, net::IpAddr};
 use bytes::{BufMut, BytesMut};
 
 use super::{super::client::Client, request::Request};
-use crate::model::{
-    Share,
-    policy::trace::{Context, is_recorded},
-};
+use crate::model::policy::trace::Context;
 
 /// What came along with a head that was written.
 #[derive(Clone, Copy, Debug)]
@@ -102,13 +99,11 @@ fn is_double(name: &str) -> bool {
     SET.iter().any(|set| same(set))
 }
 
-/// Writes the head of `request` to `out`. `sample`: how many traces are recorded, if any are. `None`:
-/// the full path must serve it.
+/// Writes the head of `request` to `out`. `None`: the full path must serve it.
 pub fn write<'h>(
     request: &Request<'h>,
     client: &Client,
     randoms: Randoms,
-    sample: Option<Share>,
     out: &mut BytesMut,
 ) -> Option<Written<'h>> {
     let peer = client.peer.ip().to_canonical();
@@ -174,18 +169,14 @@ pub fn write<'h>(
         }
     }
     let said = parent.filter(|_| parents == 1).and_then(Context::read);
-    if sample.is_some_and(|sample| is_recorded(said, randoms.trace, trusted, sample)) {
-        return None;
-    }
     match parent.filter(|_| said.is_some()) {
         Some(parent) => {
             field(out, b"traceparent", parent);
             request.values("tracestate").for_each(|state| field(out, b"tracestate", state));
         }
         None => {
-            // Where lbd records none, which ones to leave out is for applications to decide.
-            let (trace, is_wanted) = (randoms.trace, sample.is_none());
-            let Context { trace, span, flags } = Context::new(trace, randoms.span, is_wanted);
+            // lbd records none here: which ones to leave out is for applications to decide.
+            let Context { trace, span, flags } = Context::new(randoms.trace, randoms.span, true);
             out.put_slice(b"traceparent: 00-");
             hex::<32>(trace, out);
             out.put_slice(b"-");
@@ -270,7 +261,7 @@ mod tests {
         let ends = Ends { client: "192.0.2.7:99".parse().unwrap(), here };
         let client = Client::new(ends, Arc::new(listener), Arc::default());
         let mut out = BytesMut::new();
-        let written = write(&request, &client, RANDOMS, None, &mut out)?;
+        let written = write(&request, &client, RANDOMS, &mut out)?;
         let text = String::from_utf8(out.to_vec()).unwrap();
         let lines = text.strip_suffix("\r\n\r\n").unwrap().split("\r\n");
         Some((lines.map(str::to_owned).collect(), written.keeps))
