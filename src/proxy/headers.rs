@@ -30,18 +30,19 @@ const HOP_BY_HOP: [&str; 5] = [
 
 /// The client's own request id if it is sound, else a new one made from `random`.
 pub fn request_id(headers: &HeaderMap, random: u128) -> HeaderValue {
-    const LENGTH_MAX: usize = 128;
-    let sound = |id: &&HeaderValue| {
-        let bytes = id.as_bytes();
-        (1..=LENGTH_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
-    };
-    let kept = headers.get(REQUEST_ID).filter(sound).cloned();
+    let kept = headers.get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes())).cloned();
     kept.unwrap_or_else(|| {
         let mut text = String::with_capacity(32);
         // Writing to a String cannot fail.
         let _ = write!(text, "{random:032x}");
         HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("-"))
     })
+}
+
+/// Whether a client's own request id is sound.
+pub fn is_request_id(id: &[u8]) -> bool {
+    const LENGTH_MAX: usize = 128;
+    (1..=LENGTH_MAX).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
 }
 
 /// How the client asked: `http` or `https`, as far as proxies are trusted by their word.
@@ -129,14 +130,20 @@ fn join_cookies(request: &mut RequestHeader) -> pingora_core::Result<()> {
     request.insert_header(header::COOKIE, joined)
 }
 
-/// Removes other spellings of the headers that lbd sets: for many applications `X_Forwarded_For` is
+/// Whether it is another spelling of a header that lbd sets: for many applications `X_Forwarded_For` is
 /// the same variable, and would be believed.
-fn remove_doubles(request: &mut RequestHeader) {
+pub fn is_double(name: &str) -> bool {
     const SET: [&str; 4] = [FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, REQUEST_ID];
-    let is_double = |name: &&HeaderName| {
-        name.as_str().contains('_') && SET.contains(&name.as_str().replace('_', "-").as_str())
+    let same = |set: &&str| {
+        let alike = |(a, b): (u8, u8)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
+        set.len() == name.len() && name.bytes().zip(set.bytes()).all(alike)
     };
-    let doubles: Vec<HeaderName> = request.headers.keys().filter(is_double).cloned().collect();
+    name.contains('_') && SET.iter().any(same)
+}
+
+fn remove_doubles(request: &mut RequestHeader) {
+    let names = request.headers.keys();
+    let doubles: Vec<HeaderName> = names.filter(|name| is_double(name.as_str())).cloned().collect();
     for name in doubles {
         request.remove_header(&name);
     }

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, header};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
-use super::{answer::refuse, client::Client, exchange::Exchange};
+use super::{answer::refuse, client::Client, exchange::Exchange, facts::without_port};
 
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
@@ -62,13 +62,6 @@ pub fn hsts(client: &Client) -> Option<(HeaderName, HeaderValue)> {
     let span = client.listener.hsts.filter(|_| client.is_secure)?;
     let value = format!("max-age={}", span.secs_ceil());
     Some((header::STRICT_TRANSPORT_SECURITY, HeaderValue::try_from(value).ok()?))
-}
-
-fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        Some(_) | None => authority,
-    }
 }
 
 #[cfg(test)]

@@ -148,7 +148,6 @@ impl EdgeIo {
 
     /// Waits until everything is sent.
     pub async fn flushed(&mut self) -> io::Result<()> {
-        std::future::poll_fn(|cx| tokio::io::AsyncWrite::poll_flush(std::pin::Pin::new(self), cx))
-            .await
+        tokio::io::AsyncWriteExt::flush(self).await
     }
 }

@@ -5,7 +5,13 @@ use std::{fmt::Write, net::IpAddr};
 
 use bytes::{BufMut, BytesMut};
 
-use super::{super::client::Client, request::Request};
+use super::{
+    super::{
+        client::Client,
+        headers::{is_double, is_request_id},
+    },
+    request::{Request, text},
+};
 use crate::model::policy::trace::Context;
 
 /// What came along with a head that was written.
@@ -81,22 +87,10 @@ impl Kind {
             .find(|(known, _)| known.len() == name.len() && known.eq_ignore_ascii_case(name));
         match known {
             Some((_, kind)) => *kind,
-            None if name.contains('_') && is_double(name) => Kind::Hop,
+            None if is_double(name) => Kind::Hop,
             None => Kind::Plain,
         }
     }
-}
-
-/// Whether it is another spelling of a header that lbd sets: for many applications it would be the
-/// same variable.
-fn is_double(name: &str) -> bool {
-    const SET: [&str; 4] =
-        ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
-    let same = |set: &str| {
-        let alike = |(a, b): (u8, u8)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
-        set.len() == name.len() && name.bytes().zip(set.bytes()).all(alike)
-    };
-    SET.iter().any(|set| same(set))
 }
 
 /// Writes the head of `request` to `out`. `None`: the full path must serve it.
@@ -141,7 +135,7 @@ pub fn write<'h>(
             Kind::RequestId => {
                 // Only the first counts.
                 if ids == 0 {
-                    id = Some(value).filter(|id| is_id(id));
+                    id = Some(value).filter(|id| is_request_id(id));
                 }
                 ids += 1;
                 continue;
@@ -222,19 +216,12 @@ fn forwarded_for(
     out.put_slice(b"x-forwarded-for: ");
     let said = request.values("x-forwarded-for").filter(|_| trusted);
     for value in said {
-        if !value.iter().all(|b| matches!(b, b'\t' | b' '..=b'~')) {
-            return None;
-        }
-        out.put_slice(value);
+        out.put_slice(text(value)?.as_bytes());
         out.put_slice(b", ");
     }
     // Writing to a buffer that grows cannot fail.
     let _ = write!(out, "{peer}\r\n");
     Some(())
-}
-
-fn is_id(id: &[u8]) -> bool {
-    (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
 }
 
 #[cfg(test)]
