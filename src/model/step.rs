@@ -42,6 +42,8 @@ pub struct Model {
     pub(super) watches: BTreeMap<ServiceName, Watch>,
     /// What the guard found last, of candidates that are on trial.
     pub(super) findings: BTreeMap<(ServiceName, PoolName), Finding>,
+    /// The candidates of each service, each with in how many services it is tried together.
+    pub(super) trials: BTreeMap<ServiceName, Vec<(PoolName, usize)>>,
 }
 
 /// What the name servers said of a host.
@@ -93,6 +95,7 @@ impl Model {
             warming: BTreeMap::new(),
             watches: BTreeMap::new(),
             findings: BTreeMap::new(),
+            trials: BTreeMap::new(),
         };
         model.divide(Moment(0), &BTreeMap::new());
         model

@@ -25,15 +25,11 @@ impl Model {
         waiting: &[Sample],
     ) {
         let Some(state) = self.state.services.get(service).cloned() else { return };
-        let candidates: Vec<(PoolName, usize)> = state
-            .candidates()
-            .map(|(pool, _)| (pool.clone(), self.shifted_with(pool, service).len()))
-            .collect();
         let Some(watch) = self.watches.get_mut(service) else { return };
         watch.take(now, samples, state.terms());
-        for (pool, among) in candidates {
-            let finding = watch.judge(now, &pool, state.terms(), among.max(1), waiting);
-            let key = (service.clone(), pool);
+        for (pool, among) in self.trials.get(service).into_iter().flatten() {
+            let finding = watch.judge(now, pool, state.terms(), *among, waiting);
+            let key = (service.clone(), pool.clone());
             match finding {
                 Some(finding) => self.findings.insert(key, finding),
                 None => self.findings.remove(&key),
@@ -76,6 +72,32 @@ impl Model {
         let services = self.state.services.iter();
         let by_hand = services.filter(|(name, s)| tried(s) && !rolled.contains(name));
         by_hand.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The candidates of each service, each with in how many services it is tried together: as many as
+    /// [`Self::shifted_with`] names, counted once for all.
+    fn trials(&self) -> BTreeMap<ServiceName, Vec<(PoolName, usize)>> {
+        let rollout = self.state.running();
+        let rolled: BTreeSet<_> = rollout.iter().flat_map(|r| &r.services).collect();
+        let is_rolled = |pool: &PoolName, service: &ServiceName| {
+            rollout.is_some_and(|r| r.candidate == *pool) && rolled.contains(service)
+        };
+        let mut by_hand = BTreeMap::<&PoolName, usize>::new();
+        for (service, state) in &self.state.services {
+            for (pool, _) in state.candidates().filter(|(pool, _)| !is_rolled(pool, service)) {
+                *by_hand.entry(pool).or_default() += 1;
+            }
+        }
+        let among = |pool: &PoolName, service: &ServiceName| match by_hand.get(pool) {
+            Some(services) if !is_rolled(pool, service) => *services,
+            _ => rolled.len(),
+        };
+        let services = self.state.services.iter().map(|(service, state)| {
+            let candidates = state.candidates().map(|(pool, _)| pool);
+            let counted = candidates.map(|pool| (pool.clone(), among(pool, service)));
+            (service.clone(), counted.collect())
+        });
+        services.collect()
     }
 
     /// What the guard makes of a rollout's stage, over all its services.
@@ -173,6 +195,7 @@ impl Model {
                 .collect();
             keys.into_iter().for_each(|key| self.warm_up(now, key));
         }
+        self.trials = self.trials();
     }
 
     /// The state with the profiles of baselines that have given everything away: they are what the

@@ -17,6 +17,7 @@ use crate::{
         health::AdminState,
         maintenance::Maintenance,
         rollout::Rollout,
+        state::ServiceState,
     },
 };
 
@@ -517,6 +518,16 @@ fn is_sound(state: &State) -> bool {
     }) && state.running().is_none_or(|rollout| is_in_lock_step(state, rollout))
 }
 
+/// What is counted once for all is what one would count for each candidate.
+fn knows_its_trials(model: &Model) -> bool {
+    let each = |(name, state): (&ServiceName, &Arc<ServiceState>)| {
+        let counted = |pool: &PoolName| (pool.clone(), model.shifted_with(pool, name).len());
+        let candidates: Vec<_> = state.candidates().map(|(pool, _)| counted(pool)).collect();
+        model.trials.get(name) == Some(&candidates)
+    };
+    model.trials.len() == model.state.services.len() && model.state.services.iter().all(each)
+}
+
 proptest! {
     /// Whatever comes, in whatever order: shares stay whole, a refusal changes nothing, a change makes
     /// the next revision, a state survives being written and read, and a replay ends in the same state.
@@ -536,6 +547,7 @@ proptest! {
                 }
             }
             prop_assert!(is_sound(&model.state));
+            prop_assert!(knows_its_trials(&model));
             let text = serde_json::to_string(&model.state).unwrap();
             prop_assert_eq!(&serde_json::from_str::<State>(&text).unwrap(), &model.state);
             if let Ok(step) = replay.handle(Moment(at), input) {
