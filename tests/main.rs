@@ -15,6 +15,7 @@ mod framing;
 mod grpc;
 mod guard;
 mod health;
+mod histories;
 mod http2;
 mod import;
 mod laws;

@@ -57,6 +57,9 @@ impl ServiceState {
         let owned = |(pool, lockout): (&PoolName, &Lockout)| (pool.clone(), lockout.clone());
         let split = kept.clone().unwrap_or_else(|| file.split.clone());
         let split = split.settled(Some(&self.split), baseline);
+        // A weight that was written into the file is an order to serve.
+        let is_out = |pool: &PoolName| has(pool) && split.share(pool) == Share::NONE;
+        let lockouts = self.lockouts.iter().filter(|(pool, _)| is_out(pool)).map(owned).collect();
         Self {
             baseline: baseline.clone(),
             revert: self.revert.clone().filter(|r| keeps(&r.split)),
@@ -69,7 +72,7 @@ impl ServiceState {
                 .collect(),
             maintenance: self.maintenance.clone(),
             guard: self.guard.clone().filter(|_| file.guard == self.file.guard),
-            lockouts: self.lockouts.iter().filter(|(pool, _)| has(pool)).map(owned).collect(),
+            lockouts,
             alarm: self.alarm.clone().filter(|alarm| keeps_pool(&alarm.pool)),
             bake: self.bake.clone().filter(|bake| keeps_pool(&bake.pool)),
             salt: self.salt.clone(),

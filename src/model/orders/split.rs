@@ -26,12 +26,14 @@ impl Model {
         self.make_room(now, order, &named, *force, &mut state)?;
         for name in named {
             let Some(service) = state.service_mut(&name) else { continue };
-            if *force {
-                service.lockouts.remove(pool);
-            }
             let split = service.split.with_share(pool, *share, &service.baseline)?;
+            if *force {
+                // What is left of another pool's share may go to one that is locked out.
+                let keeps = |other: &PoolName| other != pool && split.share(other) == Share::NONE;
+                service.lockouts.retain(|other, _| keeps(other));
+            }
             let rises = |pool: &PoolName| split.share(pool) > service.split.share(pool);
-            let locked = service.lockouts.iter().find(|(pool, _)| !force && rises(pool));
+            let locked = service.lockouts.iter().find(|(pool, _)| rises(pool));
             if let Some((pool, lockout)) = locked {
                 let (pool, cause) = (pool.clone(), lockout.cause.clone());
                 return Err(Refusal::LockedOut { service: name, pool, cause });
