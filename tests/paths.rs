@@ -190,6 +190,7 @@ fn what_is_plain_is_alike() {
         "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Type: x/y\r\n\r\nhello",
         "POST /p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
          5;ext=1\r\nhello\r\n6\r\n world\r\n0\r\nX-Sum: 1\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
         "DELETE /p HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
         "BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n",
     ] {
@@ -212,6 +213,9 @@ fn answers_are_alike() {
     }
     let date = format!("Date: {LONG_AGO}\r\n");
     for answer in [
+        format!(
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n{date}Content-Length: 2\r\n\r\nok"
+        ),
         format!("HTTP/1.1 404 Nothing Here\r\n{date}Content-Length: 4\r\n\r\ngone"),
         format!("HTTP/1.1 500 Oops\r\n{date}Content-Length: 4\r\n\r\noops"),
         format!("HTTP/1.1 304 Not Modified\r\n{date}ETag: \"x\"\r\n\r\n"),
@@ -238,7 +242,6 @@ fn what_needs_more_is_alike() {
         "GET / HTTP/1.1\r\nHost: a\r\nX-Pin: blue:open-sesame\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nCookie: x=1; x-pin=blue:open-sesame\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Own\r\nX-Own: 1\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
     ] {
         alike(false, request, &answer);
     }

@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::mpsc,
     thread,
+    time::Duration,
 };
 
 use crate::support::{Dead, Lab, Origin, PATIENCE, RawOrigin, Request, Speech};
@@ -372,6 +373,120 @@ fn leave_to_send_is_given_for_http2_endpoints() {
         assert_eq!(client.read_head().expect("an interim answer").status, 100);
         assert_eq!(client.send("hello").answer().expect(200).json()["body"], "hello");
     }
+}
+
+/// The head of a request that waits for leave to send its body, `hello`.
+const POLITE: &str =
+    "POST /p HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+
+/// Leave to send is the endpoint's to give. Method: client and endpoint each wait for the other's word.
+#[test]
+fn leave_to_send_comes_from_the_endpoint() {
+    for is_lean in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let lab = lab_on(is_lean, listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut from = BufReader::new(stream.try_clone().unwrap());
+            while let Ok(head) = lines(&mut from) {
+                assert!(head.contains("\r\nExpect: 100-continue\r\n"), "{head}");
+                assert!(from.buffer().is_empty(), "the client has no leave yet");
+                stream.write_all(b"HTTP/1.1 100 Go on\r\nX-Own: 1\r\n\r\n").unwrap();
+                let mut body = [0; 5];
+                from.read_exact(&mut body).unwrap();
+                assert_eq!(&body, b"hello");
+                stream.write_all(OK.as_bytes()).unwrap();
+            }
+        });
+        let mut client = lab.client();
+        for _ in 0..3 {
+            let leave = client.send(POLITE).read_head().unwrap();
+            assert_eq!((leave.status, leave.header("x-own")), (100, Some("1")), "{is_lean}");
+            assert_eq!(client.send("hello").answer().expect(200).text(), "ok");
+        }
+    }
+}
+
+/// Who is refused need not send, and what it sends is no request. Method: the body is one; the endpoint
+/// looks what still comes.
+#[test]
+fn who_gets_no_leave_is_answered_and_its_connections_are_closed() {
+    for is_lean in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let lab = lab_on(is_lean, listener.local_addr().unwrap());
+        let (tell, rest) = mpsc::channel();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                let mut from = BufReader::new(stream.try_clone().unwrap());
+                lines(&mut from).unwrap();
+                stream.write_all(b"HTTP/1.1 417 No\r\nContent-Length: 2\r\n\r\nno").unwrap();
+                let mut more = Vec::new();
+                // A reset ends it as well.
+                let _ = from.read_to_end(&mut more);
+                tell.send(more).unwrap();
+            }
+        });
+        let body = "GET /smuggled HTTP/1.1\r\nHost: app.test\r\n\r\n";
+        let head = POLITE.replace(": 5", &format!(": {}", body.len()));
+        let mut client = lab.client();
+        let answer = client.send(&head).answer();
+        assert_eq!((answer.status, answer.text()), (417, "no"), "{is_lean}");
+        assert_eq!(answer.header("connection"), Some("close"));
+        client.try_send(body);
+        assert!(client.is_closed());
+        // The full path still hands the body of that request on, and then closes.
+        let rest = rest.recv_timeout(PATIENCE).unwrap();
+        assert!(rest.is_empty() || (!is_lean && rest == body.as_bytes()), "{is_lean}: {rest:?}");
+    }
+}
+
+/// Who waits for leave need not wait for ever. Method: an endpoint that answers when it has the body.
+#[test]
+fn a_body_is_passed_on_without_leave() {
+    for is_lean in [true, false] {
+        let (address, told) = recorded(OK);
+        let lab = lab_on(is_lean, address);
+        let mut client = lab.client();
+        for _ in 0..2 {
+            client.send(format!("{CHUNKED}Expect: 100-continue\r\n\r\n"));
+            client.send("5\r\nhello\r\n0\r\n\r\n");
+            assert_eq!(client.read_head().unwrap().status, 200);
+            assert_eq!(client.bytes(2), b"ok");
+            assert!(told.recv_timeout(PATIENCE).unwrap().ends_with("5\r\nhello\r\n0\r\n\r\n"));
+        }
+    }
+}
+
+/// How long an endpoint takes to give leave is not counted among the time that a client has to send.
+/// Method: leave comes three times, each in less than that time, all together in more.
+#[test]
+fn a_client_has_its_time_to_send_once_it_has_leave() {
+    const TIME: Duration = Duration::from_secs(1);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let lab = Lab::new()
+        .runtime("fast_path = true")
+        .listener("timeouts = { body = '1s' }")
+        .pool("blue", listener.local_addr().unwrap())
+        .start();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut from = BufReader::new(stream.try_clone().unwrap());
+        lines(&mut from).unwrap();
+        for _ in 0..3 {
+            thread::sleep(TIME / 2);
+            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+        }
+        from.read_exact(&mut [0; 5]).unwrap();
+        stream.write_all(OK.as_bytes()).unwrap();
+    });
+    let mut client = lab.client();
+    client.send(POLITE);
+    for _ in 0..3 {
+        assert_eq!(client.read_head().unwrap().status, 100);
+    }
+    client.send("hello").answer().expect(200);
 }
 
 /// Reads what a connection begins with.

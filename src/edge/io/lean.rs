@@ -120,6 +120,11 @@ impl EdgeIo {
         Poll::Ready(Ok(Some(of_body.data)))
     }
 
+    /// The client was told to send its body: the time in which it must begins now.
+    pub fn give_leave(&mut self) {
+        self.starved = None;
+    }
+
     fn clean_body(&mut self) -> Result<Cleaned, ()> {
         match &mut self.rest {
             Rest::Length(left) => {

@@ -271,14 +271,16 @@ async fn answer(io: &mut EdgeIo, begun: &mut Begun, trip: &mut Trip) -> Result<A
         match answer.status {
             // Nobody asked for another protocol.
             101 => return Err(Failure::Nonsense),
-            // Nor did the client wait for leave to send.
-            100 => trip.reply.clear(),
-            102..200 => {
+            // Leave to send too: whoever asked for it waits, others take no notice.
+            100 | 102..200 => {
                 let out = io.output();
                 out.put_slice(&trip.reply);
                 out.put_slice(b"\r\n");
                 trip.reply.clear();
                 io.flushed().await.map_err(|_| Failure::Left)?;
+                if answer.status == 100 {
+                    io.give_leave();
+                }
             }
             _ => return Ok(answer),
         }

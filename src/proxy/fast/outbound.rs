@@ -63,7 +63,7 @@ impl Kind {
             ("te", Kind::Te),
             ("host", Kind::Host),
             ("cookie", Kind::Cookie),
-            ("expect", Kind::Special),
+            ("expect", Kind::Plain),
             ("upgrade", Kind::Special),
             ("trailer", Kind::Trailer),
             ("forwarded", Kind::Forwarded),
@@ -375,7 +375,6 @@ mod tests {
     #[test]
     fn what_needs_more_is_left_to_the_full_path() {
         for header in [
-            "Expect: 100-continue",
             "Upgrade: h2c",
             "Connection: keep-alive, x-own",
             "Proxy-Authorization: x",
