@@ -158,6 +158,10 @@ impl Trip {
                     }
                 }
             }
+            if ready!(self.wire.poll_flush(cx)).is_err() {
+                self.upload = Upload::Over;
+                return Poll::Ready(Ok(()));
+            }
             match ready!(io.poll_body(cx, &mut self.outgoing)) {
                 Ok(Some(data)) => {
                     self.is_streamed = true;
