@@ -387,7 +387,7 @@ fn kept_connections_that_are_lost_are_replaced() {
 fn lab_on(is_lean: bool, address: impl ToString, lines: &str) -> Lab {
     Lab::new()
         .runtime(&format!("fast_path = {is_lean}\nworkers = 1"))
-        .app("retries = 0\ntimeouts = { connect = '300ms' }")
+        .app("retries = 0\ntimeouts = { connect = '1s' }")
         .pool("blue", address)
         .link("blue", lines)
         .config(NO_PASSIVE)
@@ -472,12 +472,7 @@ fn shaking(config: Arc<ServerConfig>, answer: &str, is_polite: bool) -> (SocketA
         for stream in listener.incoming() {
             let connection = ServerConnection::new(config.clone()).unwrap();
             let mut stream = StreamOwned::new(connection, stream.unwrap());
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                stream.read_exact(&mut byte).unwrap();
-                head.push(byte[0]);
-            }
+            read_head(&mut stream).unwrap();
             tell.send(stream.conn.handshake_kind().unwrap()).unwrap();
             stream.write_all(answer.as_bytes()).unwrap();
             if is_polite {
@@ -504,6 +499,41 @@ fn the_lean_path_resumes_sessions() {
         let kind = told.recv_timeout(PATIENCE).unwrap();
         assert_eq!(kind == HandshakeKind::Resumed, round > 0, "{round}: {kind:?}");
     }
+}
+
+/// Method: an endpoint that reads on behind its answer; the connection goes when it has rested.
+#[test]
+fn connections_that_the_lean_path_closes_say_so() {
+    let trust = Trust::new();
+    let config = trust.authority.vouch("app.example").server(&["http/1.1"], None);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let lab = Lab::new()
+        .runtime("fast_path = true")
+        .app("timeouts = { keepalive = '200ms' }")
+        .pool("blue", listener.local_addr().unwrap())
+        .link("blue", &trust.lines("https"))
+        .start();
+    let endpoint = std::thread::spawn(move || {
+        let connection = ServerConnection::new(config).unwrap();
+        let mut stream = StreamOwned::new(connection, listener.accept().unwrap().0);
+        stream.sock.set_read_timeout(Some(PATIENCE)).unwrap();
+        read_head(&mut stream).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        // An error, if the connection ends without a word.
+        stream.read(&mut [0; 1])
+    });
+    lab.get("/").expect(200);
+    assert_eq!(endpoint.join().unwrap().unwrap(), 0);
+}
+
+fn read_head(from: &mut impl Read) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        from.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    Ok(())
 }
 
 /// Whoever cuts a connection must not be able to end an answer: only the endpoint says where its own ends.

@@ -25,7 +25,9 @@ pub struct Secured {
 /// A worker's own: what handshakes are made with, for each pool that speaks TLS. Kept by the address of
 /// the link, which is kept beside it and so is nobody else's.
 #[derive(Debug, Default)]
-pub struct Trust(Mutex<HashMap<usize, (Arc<Link>, Arc<ClientConfig>)>>);
+pub struct Trust(Mutex<HashMap<usize, Known>>);
+
+type Known = (Arc<Link>, Arc<ClientConfig>);
 
 impl Trust {
     /// What a handshake with the endpoint at `address` is made with; `None`: there is none to make.

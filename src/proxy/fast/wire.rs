@@ -163,6 +163,12 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
+        if let Stream::Secure(stream) = &mut self.stream {
+            // Says that this is the end (RFC 8446, section 6.1), if there is room for that; nobody waits.
+            let end = std::future::poll_fn(|cx| Pin::new(&mut **stream).poll_shutdown(cx));
+            let end = pin!(tokio::task::unconstrained(end));
+            let _ = end.poll(&mut Context::from_waker(Waker::noop()));
+        }
         buffers::give(std::mem::take(&mut self.input));
     }
 }
