@@ -21,7 +21,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Pieces of which heads and bodies are made; some are bad, all are what attackers try.
-const PIECES: [&str; 60] = [
+const PIECES: [&str; 64] = [
     "\r\n",
     "\r\n",
     "\r\n\r\n",
@@ -77,6 +77,10 @@ const PIECES: [&str; 60] = [
     "X : y\r\n",
     "Expect: 100-continue\r\n",
     "Trailer: v\r\n",
+    "0\r\nT: v\r\n\r\n",
+    "0\r\nt:\r\nContent-Length: 5\r\n\r\n",
+    "0\r\nTransfer_Encoding: chunked\r\nT: HTTP/1.1 200 OK\r\n\r\n",
+    "T: \u{e9}\r\n",
     "\0",
     "hello",
     "5\r\nhello\r\n",

@@ -1,5 +1,6 @@
 //! The lean path and the full one: whatever takes either, endpoint and client see the same, but for
-//! this: the full path sets `Date` anew and says `Connection: keep-alive`.
+//! this: the full path sets `Date` anew, says `Connection: keep-alive`, and neither passes trailers on nor
+//! asks for them.
 
 use std::{
     collections::BTreeSet,
@@ -20,28 +21,19 @@ struct Message {
     first: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    trailers: Vec<String>,
 }
 
 impl Message {
     fn read(from: &mut impl BufRead) -> Option<Self> {
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            if from.read_line(&mut line).ok()? == 0 {
-                return None;
-            }
-            match line.strip_suffix("\r\n").expect("lines end with CRLF") {
-                "" => break,
-                line => lines.push(line.to_owned()),
-            }
-        }
+        let mut lines = Self::read_lines(from)?;
         let first = lines.remove(0);
         let headers: Vec<_> = lines
             .iter()
             .map(|line| line.split_once(": ").unwrap_or_else(|| panic!("{line:?} is no header")))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        let mut message = Self { first, headers, body: Vec::new() };
+        let mut message = Self { first, headers, body: Vec::new(), trailers: Vec::new() };
         if message.value("transfer-encoding").is_some() {
             message.read_chunks(from)?;
         } else if let Some(length) = message.value("content-length") {
@@ -51,19 +43,34 @@ impl Message {
         Some(message)
     }
 
+    fn read_lines(from: &mut impl BufRead) -> Option<Vec<String>> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            if from.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            match line.strip_suffix("\r\n").expect("lines end with CRLF") {
+                "" => return Some(lines),
+                line => lines.push(line.to_owned()),
+            }
+        }
+    }
+
     fn read_chunks(&mut self, from: &mut impl BufRead) -> Option<()> {
         loop {
             let mut line = String::new();
             from.read_line(&mut line).ok()?;
             let size = usize::from_str_radix(line.trim_end(), 16).expect("a bare chunk size");
+            if size == 0 {
+                self.trailers = Self::read_lines(from)?;
+                return Some(());
+            }
             let begin = self.body.len();
             self.body.resize(begin + size + 2, 0);
             from.read_exact(&mut self.body[begin..]).ok()?;
-            assert_eq!(&self.body[begin + size..], b"\r\n", "neither trailers nor loose ends");
+            assert_eq!(&self.body[begin + size..], b"\r\n", "no loose ends");
             self.body.truncate(begin + size);
-            if size == 0 {
-                return Some(());
-            }
         }
     }
 
@@ -71,7 +78,7 @@ impl Message {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// Without what is made up for each request, in an order of its own.
+    /// Without what is made up for each request and what only concerns trailers, in an order of its own.
     fn plain(&self, own_id: Option<&str>) -> (String, BTreeSet<String>, Vec<u8>) {
         let made_up = |name: &str, value: &str| match name {
             "x-request-id" => Some(value) != own_id,
@@ -79,11 +86,12 @@ impl Message {
             "date" | "connection" => true,
             _ => false,
         };
+        let is_left_out = |name: &str| ["connection", "te", "trailer"].contains(&name);
         let line = |(name, value): &(String, String)| {
             let value = if made_up(name, value) { "*" } else { value };
             format!("{name}: {value}")
         };
-        let lines = self.headers.iter().filter(|(name, _)| name != "connection").map(line);
+        let lines = self.headers.iter().filter(|(name, _)| !is_left_out(name)).map(line);
         (self.first.clone(), lines.collect(), self.body.clone())
     }
 }
@@ -143,11 +151,18 @@ fn alike(is_lean: bool, request: &str, answer: &str) {
     let (asked_full, answer_full, was_full_lean) = seen(false, request, answer);
     assert!(!was_full_lean, "the lean path is off");
     assert_eq!(was_lean, is_lean, "who serves {request:?}");
+    let passed = |asked: &Option<Message>| asked.as_ref().map_or(0, |asked| asked.trailers.len());
+    let trailers = usize::from(is_lean && request.contains("\r\nX-Sum: 1"));
+    assert_eq!((passed(&asked_fast), passed(&asked_full)), (trailers, 0), "{request:?}");
+    let trailers = usize::from(is_lean && answer.contains("\r\nX-Sum: 1"));
+    let passed = (answer_fast.trailers.len(), answer_full.trailers.len());
+    assert_eq!(passed, (trailers, 0), "{answer:?}");
     let plain = |asked: Option<Message>| asked.map(|asked| asked.plain(own_id));
     assert_eq!(plain(asked_fast), plain(asked_full), "asked for {request:?}");
     let plain = |answer: Answer| {
-        let Answer { version, status, headers, body } = answer;
-        Message { first: format!("{version} {status}"), headers, body }.plain(own_id)
+        let Answer { version, status, headers, body, trailers: _ } = answer;
+        let (first, trailers) = (format!("{version} {status}"), Vec::new());
+        Message { first, headers, body, trailers }.plain(own_id)
     };
     assert_eq!(plain(answer_fast), plain(answer_full), "answered to {request:?}");
 }
@@ -170,9 +185,12 @@ fn what_is_plain_is_alike() {
          traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\ntracestate: x=y\r\ntraceparent: none\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nKeep-Alive: 5\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nTE: gzip;q=0.5, trailers\r\nConnection: keep-alive, te\r\n\r\n",
         "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Type: x/y\r\n\r\nhello",
         "POST /p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
          5;ext=1\r\nhello\r\n6\r\n world\r\n0\r\nX-Sum: 1\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
         "DELETE /p HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
         "BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n",
     ] {
@@ -195,6 +213,9 @@ fn answers_are_alike() {
     }
     let date = format!("Date: {LONG_AGO}\r\n");
     for answer in [
+        format!(
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n{date}Content-Length: 2\r\n\r\nok"
+        ),
         format!("HTTP/1.1 404 Nothing Here\r\n{date}Content-Length: 4\r\n\r\ngone"),
         format!("HTTP/1.1 500 Oops\r\n{date}Content-Length: 4\r\n\r\noops"),
         format!("HTTP/1.1 304 Not Modified\r\n{date}ETag: \"x\"\r\n\r\n"),
@@ -217,12 +238,10 @@ fn what_needs_more_is_alike() {
     for request in [
         "GET / HTTP/1.0\r\nHost: a\r\n\r\n",
         "GET http://a/x HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=1\r\nCookie: b=2\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nX-Pin: blue:open-sesame\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nCookie: x=1; x-pin=blue:open-sesame\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Own\r\nX-Own: 1\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
     ] {
         alike(false, request, &answer);
     }

@@ -2,18 +2,21 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Arc, mpsc},
 };
 
 use crate::support::{
-    Authority, Identity, Lab, Origin, Request, Speech, eventually, installed, timed,
+    Authority, Identity, Lab, Origin, PATIENCE, Request, Speech, eventually, installed, timed,
 };
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -358,20 +361,195 @@ fn an_http2_endpoint_that_hangs_is_given_up() {
     lab.get("/").expect(200);
 }
 
-/// An HTTP/2 connection that is lost between requests is nobody's failure.
+/// A connection that is lost between requests is nobody's failure.
 #[test]
 fn kept_connections_that_are_lost_are_replaced() {
-    let blue = Origin::speaking("blue", plain(true));
-    let lab = Lab::new()
-        .app("timeouts = { keepalive = '1m' }")
-        .pool("blue", &blue)
-        .link("blue", "protocol = 'h2c'")
-        .start();
-    for _ in 0..20 {
-        lab.get("/").expect(200);
-        blue.disconnect();
+    let trust = Trust::new();
+    let app = trust.authority.vouch("app.example");
+    for (lines, speech) in
+        [("protocol = 'h2c'".to_owned(), plain(true)), (trust.lines("https"), secure(&app, false))]
+    {
+        let blue = Origin::speaking("blue", speech);
+        let lab = Lab::new()
+            .app("timeouts = { keepalive = '1m' }")
+            .pool("blue", &blue)
+            .link("blue", &lines)
+            .start();
+        for _ in 0..20 {
+            lab.get("/").expect(200);
+            blue.disconnect();
+        }
+        assert!(blue.connections() > 1);
     }
-    assert!(blue.connections() > 1);
+}
+
+/// A laboratory on one path, whose pool speaks as these lines say.
+fn lab_on(is_lean: bool, address: impl ToString, lines: &str) -> Lab {
+    Lab::new()
+        .runtime(&format!("fast_path = {is_lean}\nworkers = 1"))
+        .app("retries = 0\ntimeouts = { connect = '1s' }")
+        .pool("blue", address)
+        .link("blue", lines)
+        .config(NO_PASSIVE)
+        .start()
+}
+
+const CONNECT: &str = "lbd_request_failures_total{service=\"app\",pool=\"blue\",blame=\"connect\"}";
+
+/// Method: what only the lean path says to endpoints.
+#[test]
+fn the_lean_path_speaks_tls_on_connections_that_it_keeps() {
+    let trust = Trust::new();
+    let blue = Origin::speaking("blue", secure(&trust.authority.vouch("app.example"), false));
+    let lab = lab_on(true, &blue, &trust.lines("https"));
+    let mut client = lab.client();
+    for _ in 0..10 {
+        let request = Request::post("/echo", "hello").chunked().header("TE", "trailers");
+        let seen = client.call(&request).expect(200).json();
+        assert_eq!(seen["body"], "hello");
+        let told = seen["headers"].as_array().unwrap().iter().any(|h| h[0] == "te");
+        assert!(told, "{seen}");
+    }
+    assert_eq!(blue.connections(), 1);
+}
+
+/// Whatever keeps a handshake from its end, both paths answer, blame and count alike.
+#[test]
+fn endpoints_that_lbd_cannot_speak_with_are_blamed_alike() {
+    let trust = Trust::new();
+    let other = Origin::speaking("other", secure(&trust.authority.vouch("b.example"), false));
+    let forged = Origin::speaking("forged", secure(&Authority::new().vouch("app.example"), false));
+    let http2 = Origin::speaking("h2", secure(&trust.authority.vouch("app.example"), true));
+    let bare = Origin::answering("plain");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silence = silent.local_addr().unwrap().to_string();
+    for (address, status) in [
+        (&other.address, 502),
+        (&forged.address, 502),
+        (&http2.address, 502),
+        (&bare.address, 502),
+        (&silence, 504),
+    ] {
+        for is_lean in [true, false] {
+            let lab = lab_on(is_lean, address, &trust.lines("https"));
+            for round in 1..3 {
+                let (took, answer) = timed(|| lab.get("/"));
+                assert_eq!((answer.status, answer.origin()), (status, ""), "{is_lean} {address}");
+                assert!(took.as_secs() < 5, "{took:?}");
+                lab.until_metric(CONNECT, f64::from(round));
+            }
+        }
+    }
+    assert_eq!(other.requests() + forged.requests() + http2.requests() + bare.requests(), 0);
+}
+
+/// Method: kept connections of a pool whose protocol is another after a reload.
+#[test]
+fn connections_that_were_made_otherwise_serve_no_more() {
+    let trust = Trust::new();
+    for is_lean in [true, false] {
+        let blue = Origin::answering("blue");
+        let lab = lab_on(is_lean, &blue, "");
+        let mut client = lab.client();
+        client.call(&Request::get("/")).expect(200);
+        lab.write_plan(&lab.plan.clone().link("blue", &trust.lines("https")));
+        lab.ctl("config reload").succeeds();
+        client.call(&Request::get("/")).expect(502);
+        lab.write_plan(&lab.plan);
+        lab.ctl("config reload").succeeds();
+        lab.get("/").expect(200);
+    }
+}
+
+/// An endpoint over TLS that tells how each handshake went, says `answer` to one request and closes;
+/// `is_polite`: it says before that it does.
+fn shaking(config: Arc<ServerConfig>, answer: &str, is_polite: bool) -> (SocketAddr, Handshakes) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, told) = mpsc::channel();
+    let answer = answer.to_owned();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = ServerConnection::new(config.clone()).unwrap();
+            let mut stream = StreamOwned::new(connection, stream.unwrap());
+            read_head(&mut stream).unwrap();
+            tell.send(stream.conn.handshake_kind().unwrap()).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            if is_polite {
+                stream.conn.send_close_notify();
+            }
+            stream.flush().unwrap();
+        }
+    });
+    (address, told)
+}
+
+type Handshakes = mpsc::Receiver<HandshakeKind>;
+
+/// Method: an endpoint that closes each connection behind its answer.
+#[test]
+fn the_lean_path_resumes_sessions() {
+    let trust = Trust::new();
+    let config = trust.authority.vouch("app.example").server(&["http/1.1"], None);
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+    let (address, told) = shaking(config, answer, true);
+    let lab = lab_on(true, address, &trust.lines("https"));
+    for round in 0..4 {
+        lab.get("/").expect(200);
+        let kind = told.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(kind == HandshakeKind::Resumed, round > 0, "{round}: {kind:?}");
+    }
+}
+
+/// Method: an endpoint that reads on behind its answer; the connection goes when it has rested.
+#[test]
+fn connections_that_the_lean_path_closes_say_so() {
+    let trust = Trust::new();
+    let config = trust.authority.vouch("app.example").server(&["http/1.1"], None);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let lab = Lab::new()
+        .runtime("fast_path = true")
+        .app("timeouts = { keepalive = '200ms' }")
+        .pool("blue", listener.local_addr().unwrap())
+        .link("blue", &trust.lines("https"))
+        .start();
+    let endpoint = std::thread::spawn(move || {
+        let connection = ServerConnection::new(config).unwrap();
+        let mut stream = StreamOwned::new(connection, listener.accept().unwrap().0);
+        stream.sock.set_read_timeout(Some(PATIENCE)).unwrap();
+        read_head(&mut stream).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        // An error, if the connection ends without a word.
+        stream.read(&mut [0; 1])
+    });
+    lab.get("/").expect(200);
+    assert_eq!(endpoint.join().unwrap().unwrap(), 0);
+}
+
+fn read_head(from: &mut impl Read) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        from.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    Ok(())
+}
+
+/// Whoever cuts a connection must not be able to end an answer: only the endpoint says where its own ends.
+#[test]
+fn an_answer_without_a_length_ends_where_its_endpoint_says() {
+    let trust = Trust::new();
+    let config = trust.authority.vouch("app.example").server(&["http/1.1"], None);
+    for is_polite in [true, false] {
+        let answer = "HTTP/1.1 200 OK\r\n\r\nuntil the end";
+        let (address, _told) = shaking(config.clone(), answer, is_polite);
+        let lab = lab_on(true, address, &trust.lines("https"));
+        let mut client = lab.client();
+        client.send("GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n");
+        let rest = String::from_utf8(client.rest()).unwrap();
+        assert_eq!(rest.ends_with("\r\n0\r\n\r\n"), is_polite, "{rest}");
+    }
 }
 
 /// How an HTTP/2 endpoint turns a request away that it did not begin with.

@@ -1,10 +1,13 @@
 //! A request's head, and a chunked body: however the bytes arrive, the verdict is the same; what
-//! httparse refuses is refused; what is let through says one length, and one only.
+//! httparse refuses is refused; what is let through says one length, and one only. What goes on of a
+//! chunked body is one, and goes on as it is at the next proxy.
 #![no_main]
 
+use bytes::BytesMut;
 use lbd::edge::{
     chunks::Chunks,
     head::{Framing, HEADERS_MAX, Inspected, inspect},
+    trailers::{Trailers, may_follow},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -21,6 +24,11 @@ fuzz_target!(|input: &[u8]| {
         accepted(&bytes[..length], body);
     }
     chunks(bytes, cuts);
+    let passed = passed(bytes, &[]);
+    assert_eq!(self::passed(bytes, cuts), passed, "in parts, and whole");
+    if let Some(passed) = passed {
+        assert_eq!(self::passed(&passed, cuts).as_ref(), Some(&passed), "at the next proxy");
+    }
 });
 
 /// Judges growing beginnings of `bytes` as a connection does, and checks that the first verdict that
@@ -93,4 +101,25 @@ fn chunks(bytes: &[u8], cuts: &[u8]) {
     {
         assert!(whole.is_done(), "bytes were left, but the body goes on");
     }
+}
+
+/// What goes on of a chunked body that comes in these parts, if it comes to its end.
+fn passed(bytes: &[u8], cuts: &[u8]) -> Option<Vec<u8>> {
+    let (mut chunks, mut trailers) = (Chunks::default(), Trailers::default());
+    let (mut out, mut rest) = (BytesMut::new(), bytes);
+    for cut in cuts.iter().map(|cut| usize::from(*cut)).chain([bytes.len()]) {
+        let (part, after) = rest.split_at(cut.min(rest.len()));
+        rest = after;
+        let mut part = part.to_vec();
+        let cleaned = chunks.clean(&mut part, &mut trailers).ok()?;
+        out.extend_from_slice(&part[..cleaned.kept]);
+    }
+    if !chunks.is_done() {
+        return None;
+    }
+    if !trailers.is_empty() {
+        assert!(trailers.fields().all(|(name, _)| may_follow(name)));
+        trailers.write(&mut out);
+    }
+    Some(out.to_vec())
 }

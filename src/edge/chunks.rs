@@ -1,12 +1,14 @@
 //! Where a chunked body ends, judged strictly (RFC 9112, section 7.1).
 //!
-//! Only the framing is followed; the bytes go on as they are. CRLF ends every line, sizes are plain
-//! hexadecimal digits, and trailers are bounded.
+//! Only the framing is followed; the bytes go on as they are, but for extensions and what trailers must
+//! not say. CRLF ends every line, sizes are plain hexadecimal digits, and trailers are bounded.
 
 #![cfg_attr(
     not(test),
     expect(clippy::indexing_slicing, reason = "indexes are bounded by the bytes' own length")
 )]
+
+use super::trailers::{Trailers, is_of_name};
 
 /// The longest chunk-size line or trailer section, in bytes.
 const LINE_MAX: u32 = 8 * 1024;
@@ -89,13 +91,18 @@ impl Chunks {
         Ok(done)
     }
 
-    /// The same, and takes out what is between neighbours, chunk extensions and trailers: what is left of
-    /// the bytes is moved to their front.
+    /// The same, and takes out chunk extensions, which are between neighbours: what is left of the bytes is
+    /// moved to their front. Trailers go to `trailers`; if there are any at the end of the body, they and
+    /// the line that ends them are still to be written ([`Trailers::write`]).
     ///
     /// # Errors
     ///
     /// [`Malformed`] at the first byte that breaks the framing.
-    pub fn clean(&mut self, bytes: &mut [u8]) -> Result<Cleaned, Malformed> {
+    pub fn clean(
+        &mut self,
+        bytes: &mut [u8],
+        trailers: &mut Trailers,
+    ) -> Result<Cleaned, Malformed> {
         let mut cleaned = Cleaned::default();
         while cleaned.taken < bytes.len() && self.at != At::End {
             let (before, from) = (self.at, cleaned.taken);
@@ -108,16 +115,24 @@ impl Chunks {
             if matches!(before, At::Data(_)) {
                 cleaned.data += step;
             }
-            let is_between = matches!(
-                self.at,
-                At::Blank(_) | At::Extension(_) | At::TrailerName | At::TrailerValue
-            ) || matches!(before, At::TrailerValue | At::TrailerLf);
-            if !is_between {
-                if cleaned.kept < from {
-                    bytes.copy_within(from..from + step, cleaned.kept);
+            match self.at {
+                At::Blank(_) | At::Extension(_) => continue,
+                At::TrailerName | At::TrailerValue | At::TrailerLf => {
+                    trailers.push(bytes[from]);
+                    continue;
                 }
-                cleaned.kept += step;
+                At::Trailer if before == At::TrailerLf => {
+                    trailers.push(bytes[from]);
+                    continue;
+                }
+                // The last line comes behind them.
+                At::LastLf | At::End if !trailers.is_empty() => continue,
+                _ => {}
             }
+            if cleaned.kept < from {
+                bytes.copy_within(from..from + step, cleaned.kept);
+            }
+            cleaned.kept += step;
         }
         Ok(cleaned)
     }
@@ -158,13 +173,9 @@ impl Chunks {
     }
 }
 
-/// Whether a header's name may have this byte (RFC 9110, section 5.6.2).
-fn is_of_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
     use proptest::prelude::*;
 
     use super::*;
@@ -182,22 +193,45 @@ mod tests {
 
     #[test]
     fn what_is_between_neighbours_is_taken_out() {
-        let clean = |pieces: &[&[u8]]| {
-            let (mut chunks, mut left, mut all_data) = (Chunks::default(), Vec::new(), 0);
-            for piece in pieces {
-                let mut piece = piece.to_vec();
-                let Cleaned { taken, kept, data } = chunks.clean(&mut piece).unwrap();
-                assert_eq!(taken, piece.len());
-                all_data += data;
-                left.extend_from_slice(&piece[..kept]);
-            }
-            assert!(chunks.is_done() && all_data == 15);
-            left
-        };
-        let plain = b"5\r\nhello\r\nA\r\n0123456789\r\n0\r\n\r\n";
-        assert_eq!(clean(&[BODY]), plain);
+        let plain = b"5\r\nhello\r\nA\r\n0123456789\r\n0\r\nT: v\r\n\r\n";
+        assert_eq!(cleaned(&[BODY]), (plain.to_vec(), 15));
         let bytes: Vec<&[u8]> = BODY.chunks(1).collect();
-        assert_eq!(clean(&bytes), plain);
+        assert_eq!(cleaned(&bytes), (plain.to_vec(), 15));
+    }
+
+    /// What goes on of a body that comes in these pieces, and how much of it is data.
+    fn cleaned(pieces: &[&[u8]]) -> (Vec<u8>, usize) {
+        let (mut chunks, mut trailers) = (Chunks::default(), Trailers::default());
+        let (mut left, mut all_data) = (BytesMut::new(), 0);
+        for piece in pieces {
+            let mut piece = piece.to_vec();
+            let Cleaned { taken, kept, data } = chunks.clean(&mut piece, &mut trailers).unwrap();
+            assert_eq!(taken, piece.len());
+            all_data += data;
+            left.extend_from_slice(&piece[..kept]);
+        }
+        assert!(chunks.is_done());
+        if !trailers.is_empty() {
+            trailers.write(&mut left);
+        }
+        (left.to_vec(), all_data)
+    }
+
+    #[test]
+    fn trailers_are_bounded_all_together() {
+        let (mut chunks, mut trailers) = (Chunks::default(), Trailers::default());
+        let mut endless = format!("0\r\n{}", "T: v\r\n".repeat(2000)).into_bytes();
+        assert_eq!(chunks.clean(&mut endless, &mut trailers), Err(Malformed));
+        assert!(trailers.fields().count() < 2000);
+    }
+
+    #[test]
+    fn trailers_that_do_not_go_on_leave_a_sound_end() {
+        let body = b"1\r\nx\r\n0\r\nContent-Length: 5\r\nhost:b\r\n\r\n";
+        let plain = (b"1\r\nx\r\n0\r\n\r\n".to_vec(), 1);
+        for size in 1..=body.len() {
+            assert_eq!(cleaned(&body.chunks(size).collect::<Vec<_>>()), plain, "{size}");
+        }
     }
 
     #[test]
@@ -241,6 +275,27 @@ mod tests {
                 prop_assert_eq!(chunks.follow(part), Ok(part.len()));
             }
             prop_assert!(chunks.is_done());
+        }
+
+        /// However a body with trailers arrives, what goes on is the same, is a body itself, and goes on
+        /// as it is at the next proxy.
+        #[test]
+        fn trailers_arrive_in_any_pieces(
+            fields in prop::collection::vec(("[A-Za-z_-]{1,12}|content[-_]length|TE", "[ -~]{0,9}"), 0..5),
+            cuts in prop::collection::vec(0usize..200, 0..6),
+        ) {
+            let lines: String = fields.iter().map(|(name, value)| format!("{name}:{value}\r\n")).collect();
+            let body = format!("3;x\r\nabc\r\n0;y\r\n{lines}\r\n").into_bytes();
+            let cuts = cuts.into_iter().map(|cut| cut.min(body.len()));
+            let mut cuts: Vec<_> = cuts.chain([0, body.len()]).collect();
+            cuts.sort_unstable();
+            let pieces: Vec<_> = cuts.windows(2).map(|pair| &body[pair[0]..pair[1]]).collect();
+            let (left, data) = cleaned(&pieces);
+            prop_assert_eq!(data, 3);
+            prop_assert_eq!(&left, &cleaned(&[&body]).0);
+            prop_assert_eq!(&cleaned(&[&left]).0, &left);
+            let text = String::from_utf8(left).unwrap().to_ascii_lowercase();
+            prop_assert!(!text.contains("content-length") && !text.contains("content_length"));
         }
     }
 }

@@ -32,6 +32,7 @@ use super::{
     chunks::Chunks,
     head::{Fault, Framing, Inspected, inspect},
     socket::Socket,
+    trailers::Trailers,
 };
 use crate::{model::Millis, proxy::client::Client};
 
@@ -56,6 +57,8 @@ pub struct EdgeIo {
     /// Bytes of the current head not handed out yet.
     head: usize,
     rest: Rest,
+    /// What came of the current message's trailers, for the lean path.
+    trailers: Trailers,
     /// Whether HTTP/2 may still begin by itself: only at the very first byte, and without TLS, where
     /// the two would have agreed on it (RFC 9113, section 3.3).
     may_switch: bool,
@@ -111,6 +114,7 @@ impl EdgeIo {
             output: BytesMut::new(),
             head: 0,
             rest: Rest::Length(0),
+            trailers: Trailers::default(),
             ended: false,
             overdue: false,
             stalled: None,
@@ -171,6 +175,7 @@ impl EdgeIo {
                 Inspected::Whole { length, body } => {
                     self.may_switch = false;
                     self.head = length;
+                    self.trailers = Trailers::default();
                     self.rest = match body {
                         Framing::Length(length) => Rest::Length(length),
                         Framing::Chunked => Rest::Chunked(Chunks::default()),

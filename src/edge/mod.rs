@@ -17,4 +17,5 @@ pub mod io;
 pub mod listener;
 pub mod proxy_protocol;
 mod socket;
+pub mod trailers;
 pub mod worker;

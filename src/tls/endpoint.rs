@@ -1,6 +1,6 @@
 //! TLS towards endpoints.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -11,7 +11,7 @@ use rustls::{
 use super::pem::{Fault, certificates, private_key, roots};
 use crate::model::link::{Link, Pem, Protocol};
 
-/// Makes TLS clients for control's own requests: probes and checks.
+/// Makes TLS clients for control's own requests, probes and checks, and for the lean path.
 ///
 /// # Errors
 ///
@@ -20,7 +20,7 @@ pub fn client(link: &Link) -> Result<Arc<ClientConfig>, String> {
     let tls = link.tls.as_ref();
     let text = |pem: Option<&Pem>| pem.map(|pem| pem.text.0.clone());
     let roots = match text(tls.and_then(|tls| tls.ca.as_ref())) {
-        Some(text) => roots(&text).map_err(|fault| format!("the CA file {fault}"))?,
+        Some(text) => Arc::new(roots(&text).map_err(|fault| format!("the CA file {fault}"))?),
         None => system_roots()?,
     };
     let provider = CryptoProvider::get_default().cloned();
@@ -52,12 +52,20 @@ pub fn is_host_name(text: &str) -> bool {
     matches!(ServerName::try_from(text), Ok(ServerName::DnsName(_)))
 }
 
-/// Whom the system trusts: the same as traffic does, whose library asks the same way.
-fn system_roots() -> Result<RootCertStore, String> {
+/// Whom the system trusts: the same as the full path does, whose library asks the same way. They are read
+/// once, as there: neither that nor the room for them is needed for every pool.
+fn system_roots() -> Result<Arc<RootCertStore>, String> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    if let Some(roots) = ROOTS.get() {
+        return Ok(roots.clone());
+    }
     let mut store = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs().map_err(|error| error.to_string())?;
     store.add_parsable_certificates(found);
-    if store.is_empty() { Err("the system trusts no CA at all".into()) } else { Ok(store) }
+    if store.is_empty() {
+        return Err("the system trusts no CA at all".into());
+    }
+    Ok(ROOTS.get_or_init(|| Arc::new(store)).clone())
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! Towards clients: the config check reads certificate files with [`certificate()`], control puts what is in force into
 //! a listener's [`Holder`], and workers ask it at each handshake. So certificates change without
-//! touching a connection. Towards endpoints: [`client`] makes what control's probes and checks use; traffic's
-//! own is made of the same files.
+//! touching a connection. Towards endpoints: [`client`] makes what control's probes and checks use, and the
+//! lean path; the full path's own is made of the same files.
 
 mod automatic;
 mod certificate;

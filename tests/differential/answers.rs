@@ -9,6 +9,7 @@ use lbd::{
     edge::{
         chunks::Chunks,
         framing::{Said, said},
+        trailers::{Trailers, may_follow},
     },
     proxy::{
         fast::{
@@ -32,12 +33,21 @@ struct Answer {
     status: StatusCode,
     /// `None`: it did not come to its end, or is broken.
     body: Option<Vec<u8>>,
+    /// What comes behind it: of lbd's reading, what goes on.
+    trailers: HeaderMap,
     /// Whether the connection is good for another request.
     is_kept: bool,
     /// Whether it is in chunks whose lines pingora reads laxly: an empty size is a 0 to it, and
     /// extensions and trailers may hold any bytes. None of that is passed on: what the client gets is
     /// framed anew.
     is_lax: bool,
+}
+
+impl Answer {
+    /// One with this status, of whose body nothing is known.
+    fn of(status: StatusCode) -> Self {
+        Self { status, body: None, trailers: HeaderMap::new(), is_kept: false, is_lax: false }
+    }
 }
 
 /// Holds the law on a connection where a request is answered with `bytes` and then nothing more.
@@ -67,6 +77,11 @@ fn hold(shown: &str, ours: &Answer, theirs: &Result<Answer, hyper::Error>) {
     assert_eq!(ours.status, theirs.status, "{shown}");
     if ours.body.is_some() && !(theirs.body.is_none() && ours.is_lax) {
         assert_eq!(ours.body, theirs.body, "{shown}");
+        for name in ours.trailers.keys() {
+            let values = |of: &HeaderMap| of.get_all(name).iter().cloned().collect::<Vec<_>>();
+            assert_eq!(values(&ours.trailers), values(&theirs.trailers), "{shown}");
+            assert!(may_follow(name.as_str().as_bytes()), "{shown}");
+        }
         assert!(!ours.is_kept || theirs.is_kept, "the connection is used again, {shown}");
     }
 }
@@ -88,7 +103,7 @@ fn lean(method: &Method, mut bytes: &[u8]) -> Option<Answer> {
         reply.extend_from_slice(b"\r\n");
         one_length(&reply, answer.body);
         let status = StatusCode::from_u16(answer.status).expect("a status");
-        let mut answered = Answer { status, body: None, is_kept: false, is_lax: false };
+        let mut answered = Answer::of(status);
         let rest = match answer.body {
             Body::UntilClosed => {
                 answered.body = Some(bytes.to_vec());
@@ -105,11 +120,20 @@ fn lean(method: &Method, mut bytes: &[u8]) -> Option<Answer> {
             Body::Chunked(mut chunks) => {
                 let mut bytes = bytes.to_vec();
                 // What breaks off here breaks off for the client too.
-                let Ok(cleaned) = chunks.clean(&mut bytes) else { return Some(answered) };
+                let mut trailers = Trailers::default();
+                let Ok(cleaned) = chunks.clean(&mut bytes, &mut trailers) else {
+                    return Some(answered);
+                };
                 if !chunks.is_done() {
                     return Some(answered);
                 }
-                answered.body = Some(dechunked(&bytes[..cleaned.kept]));
+                let mut passed = BytesMut::from(&bytes[..cleaned.kept]);
+                if !trailers.is_empty() {
+                    trailers.write(&mut passed);
+                }
+                let (data, fields) = dechunked(&passed);
+                answered.body = Some(data);
+                answered.trailers = fields;
                 &bytes[cleaned.taken..].to_vec()
             }
         };
@@ -135,20 +159,35 @@ fn one_length(reply: &[u8], body: Body) {
     assert_eq!(said == Said::Chunked, is_chunked, "{}", reply.escape_ascii());
 }
 
-/// The data of sound chunks without extensions or trailers.
-fn dechunked(mut bytes: &[u8]) -> Vec<u8> {
+/// The data of sound chunks without extensions, and their trailers.
+fn dechunked(mut bytes: &[u8]) -> (Vec<u8>, HeaderMap) {
     let mut data = Vec::new();
     loop {
         let end = bytes.windows(2).position(|w| w == b"\r\n").expect("a size line");
         let size = std::str::from_utf8(&bytes[..end]).expect("digits");
         let size = usize::from_str_radix(size, 16).expect("a size");
         if size == 0 {
-            assert_eq!(&bytes[end..], b"\r\n\r\n");
-            return data;
+            return (data, fields(&bytes[end + 2..]));
         }
         data.extend_from_slice(&bytes[end + 2..end + 2 + size]);
         bytes = &bytes[end + 4 + size..];
     }
+}
+
+/// Fields that make up the whole of these bytes.
+fn fields(bytes: &[u8]) -> HeaderMap {
+    let mut room = [httparse::EMPTY_HEADER; 4096];
+    let (end, fields) = match httparse::parse_headers(bytes, &mut room) {
+        Ok(httparse::Status::Complete(read)) => read,
+        other => panic!("{other:?}: {}", bytes.escape_ascii()),
+    };
+    assert_eq!(end, bytes.len(), "{}", bytes.escape_ascii());
+    let mut map = HeaderMap::new();
+    for field in fields {
+        let name: http::HeaderName = field.name.parse().expect("a name");
+        map.append(name, http::HeaderValue::from_bytes(field.value).expect("a value"));
+    }
+    map
 }
 
 /// What lbd makes of them; `None`: it is no answer.
@@ -160,7 +199,7 @@ async fn ours(method: &Method, bytes: &[u8]) -> Option<Answer> {
     session.write_request_header(Box::new(request)).await.expect("room for a head");
     there.write_all(bytes).await.expect("room for an answer");
     there.shutdown().await.expect("an open connection");
-    let mut answer = Answer { status: StatusCode::OK, body: None, is_kept: false, is_lax: false };
+    let mut answer = Answer::of(StatusCode::OK);
     let mut body = Vec::new();
     let (mut begin, mut is_final) = (0, false);
     loop {
@@ -238,8 +277,12 @@ async fn theirs(method: &Method, bytes: &[u8]) -> Result<Answer, hyper::Error> {
         let request = Request::builder().method(method.clone()).uri("/").header(header::HOST, "a");
         let request = request.body(Empty::<Bytes>::new()).expect("a request");
         let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = body.collect().await.ok().map(|body| body.to_bytes().to_vec());
-        Ok(Answer { status: head.status, body, is_kept: false, is_lax: false })
+        let mut answer = Answer::of(head.status);
+        if let Ok(body) = body.collect().await {
+            answer.trailers = body.trailers().cloned().unwrap_or_default();
+            answer.body = Some(body.to_bytes().to_vec());
+        }
+        Ok(answer)
     };
     let (answer, end, ()) = tokio::join!(ask, connection, answer(there, bytes));
     answer.map(|answer| Answer { is_kept: end.is_ok(), ..answer })

@@ -105,6 +105,8 @@ pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// The fields behind the last chunk.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Answer {
@@ -174,6 +176,15 @@ impl Stream for UnixStream {
     fn another(&self) -> io::Result<Box<dyn Stream>> {
         Ok(Box::new(self.try_clone()?))
     }
+}
+
+/// Lines as names and values.
+fn fields(lines: &[String]) -> Option<Vec<(String, String)>> {
+    let field = |line: &String| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.to_owned(), value.trim().to_owned()))
+    };
+    lines.iter().map(field).collect()
 }
 
 /// One connection to lbd. No read takes longer than [`PATIENCE`].
@@ -264,6 +275,18 @@ impl Client {
 
     /// Reads the next response's head, which may be an interim one.
     pub fn read_head(&mut self) -> io::Result<Answer> {
+        let lines = self.read_lines()?;
+        let bad = || io::Error::other(format!("not a head: {lines:?}"));
+        let mut words = lines.first().ok_or_else(bad)?.splitn(3, ' ');
+        let version = words.next().filter(|v| v.starts_with("HTTP/1.")).ok_or_else(bad)?;
+        let status = words.next().and_then(|s| s.parse().ok()).ok_or_else(bad)?;
+        let headers = fields(&lines[1..]).ok_or_else(bad)?;
+        let (version, body, trailers) = (version.into(), Vec::new(), Vec::new());
+        Ok(Answer { version, status, headers, body, trailers })
+    }
+
+    /// Reads lines up to an empty one.
+    fn read_lines(&mut self) -> io::Result<Vec<String>> {
         let mut lines = Vec::new();
         loop {
             let mut line = Vec::new();
@@ -275,20 +298,10 @@ impl Client {
             }
             let line = String::from_utf8_lossy(&line[..line.len() - 2]).into_owned();
             match line.is_empty() {
-                true => break,
+                true => return Ok(lines),
                 false => lines.push(line),
             }
         }
-        let bad = || io::Error::other(format!("not a head: {lines:?}"));
-        let mut words = lines.first().ok_or_else(bad)?.splitn(3, ' ');
-        let version = words.next().filter(|v| v.starts_with("HTTP/1.")).ok_or_else(bad)?;
-        let status = words.next().and_then(|s| s.parse().ok()).ok_or_else(bad)?;
-        let header = |line: &String| {
-            let (name, value) = line.split_once(':')?;
-            Some((name.to_owned(), value.trim().to_owned()))
-        };
-        let headers = lines[1..].iter().map(header).collect::<Option<_>>().ok_or_else(bad)?;
-        Ok(Answer { version: version.into(), status, headers, body: Vec::new() })
     }
 
     fn read(&mut self, method: &str) -> io::Result<Answer> {
@@ -303,7 +316,7 @@ impl Client {
         }
         if answer.is_chunked() {
             assert_eq!(length, None, "chunks and a length at once");
-            self.read_chunks(&mut answer.body)?;
+            self.read_chunks(&mut answer)?;
         } else if let Some(length) = length {
             answer.body.resize(length, 0);
             self.stream.read_exact(&mut answer.body)?;
@@ -313,21 +326,25 @@ impl Client {
         Ok(answer)
     }
 
-    fn read_chunks(&mut self, body: &mut Vec<u8>) -> io::Result<()> {
+    fn read_chunks(&mut self, answer: &mut Answer) -> io::Result<()> {
+        let body = &mut answer.body;
         loop {
             let mut line = String::new();
             if self.stream.read_line(&mut line)? == 0 {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed between chunks"));
             }
             let size = usize::from_str_radix(line.trim_end(), 16).map_err(io::Error::other)?;
+            if size == 0 {
+                let lines = self.read_lines()?;
+                let bad = || io::Error::other(format!("not trailers: {lines:?}"));
+                answer.trailers = fields(&lines).ok_or_else(bad)?;
+                return Ok(());
+            }
             let begin = body.len();
             body.resize(begin + size + 2, 0);
             self.stream.read_exact(&mut body[begin..])?;
             assert_eq!(&body[begin + size..], b"\r\n", "a chunk ends with CRLF");
             body.truncate(begin + size);
-            if size == 0 {
-                return Ok(());
-            }
         }
     }
 

@@ -84,7 +84,8 @@ impl EdgeIo {
         buffers::give(std::mem::replace(&mut self.input, input));
     }
 
-    /// Adds to `out` what has come of the request's body. Ready with how many bytes of data that were, or
+    /// Adds to `out` what has come of the request's body, and behind its end of its trailers what goes on.
+    /// Ready with how many bytes of data that were, or
     /// with `None`: it is complete.
     ///
     /// # Errors
@@ -113,7 +114,15 @@ impl EdgeIo {
         let of_body = self.clean_body().map_err(|()| io::ErrorKind::InvalidData)?;
         out.extend_from_slice(self.input.get(..of_body.kept).unwrap_or_default());
         self.input.advance(of_body.taken);
+        if !self.trailers.is_empty() && self.coming() == Coming::Nothing {
+            self.trailers.write(out);
+        }
         Poll::Ready(Ok(Some(of_body.data)))
+    }
+
+    /// The client was told to send its body: the time in which it must begins now.
+    pub fn give_leave(&mut self) {
+        self.starved = None;
     }
 
     fn clean_body(&mut self) -> Result<Cleaned, ()> {
@@ -123,7 +132,9 @@ impl EdgeIo {
                 *left -= n as u64;
                 Ok(Cleaned { taken: n, kept: n, data: n })
             }
-            Rest::Chunked(chunks) => chunks.clean(&mut self.input).map_err(|_| ()),
+            Rest::Chunked(chunks) => {
+                chunks.clean(&mut self.input, &mut self.trailers).map_err(|_| ())
+            }
             Rest::Tunnel | Rest::Everything => Err(()),
         }
     }

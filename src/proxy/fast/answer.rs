@@ -9,6 +9,7 @@ use super::{super::grpc, body::Body};
 use crate::edge::{
     framing::{Said, said},
     head::{are_lines_sound, end_of_head},
+    trailers::{announce, may_follow},
 };
 
 /// The longest head, in bytes, and how many headers it may have: as the full path has it.
@@ -120,10 +121,23 @@ impl<'h> Head<'h> {
     }
 
     fn keeps(&self, version: u8) -> bool {
-        let mut said = self.values("connection").flat_map(|value| value.split(|b| *b == b','));
-        let says = |word: &[u8]| said.any(|said| said.trim_ascii().eq_ignore_ascii_case(word));
-        let mut says = says;
+        let says = |word: &[u8]| self.options().any(|said| said.eq_ignore_ascii_case(word));
         if version == 1 { !says(b"close") } else { says(b"keep-alive") }
+    }
+
+    /// What `Connection` says.
+    fn options(&self) -> impl Iterator<Item = &'h [u8]> {
+        let said = self.values("connection").flat_map(|value| value.split(|b| *b == b','));
+        said.map(<[u8]>::trim_ascii)
+    }
+
+    /// Whether what comes behind the last chunk of its `body` may go on: not where `Connection` names
+    /// fields that may stand there, which are between neighbours then (RFC 9110, section 7.6.1).
+    pub fn passes_trailers(&self, body: Body) -> bool {
+        let is_harmless = |said: &[u8]| {
+            said.is_empty() || said.eq_ignore_ascii_case(b"close") || !may_follow(said)
+        };
+        matches!(body, Body::Chunked(_)) && self.options().all(is_harmless)
     }
 
     /// Writes to `out` what the client gets of the head, without the line that ends it. `hides_hsts`: lbd
@@ -135,10 +149,8 @@ impl<'h> Head<'h> {
         for part in [" ", self.reason, "\r\n"] {
             out.put_slice(part.as_bytes());
         }
-        let named = |name: &str| {
-            let mut values = self.values("connection").flat_map(|v| v.split(|b| *b == b','));
-            values.any(|said| said.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
-        };
+        let named =
+            |name: &str| self.options().any(|said| said.eq_ignore_ascii_case(name.as_bytes()));
         let has_named = self.value("connection").is_some();
         // One that chunks overrule was not even read, also where there is no body.
         let has_no_length =
@@ -154,6 +166,12 @@ impl<'h> Head<'h> {
                 () => is_between_neighbours(name) || (has_named && named(name)),
             };
             if is_left_out {
+                continue;
+            }
+            if is("trailer") {
+                if self.passes_trailers(body) {
+                    announce(header.value, out);
+                }
                 continue;
             }
             field(out, name.as_bytes(), header.value);
@@ -189,8 +207,7 @@ pub fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
 
 /// Headers that concern one connection only, or that lbd sets itself.
 fn is_between_neighbours(name: &str) -> bool {
-    const NAMES: [&str; 9] = [
-        "trailer",
+    const NAMES: [&str; 8] = [
         "connection",
         "keep-alive",
         "x-request-id",

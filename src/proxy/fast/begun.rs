@@ -188,7 +188,7 @@ impl Fast {
         let choice = field.choose(placement.pool, &Tried::default(), attempts, draw)?;
         let link = &service.pools.get(choice.pool)?.link;
         let is_usual = choice.pool == placement.pool
-            && link.protocol == Protocol::Http1
+            && matches!(link.protocol, Protocol::Http1 | Protocol::Https)
             && link.proxy_protocol.is_none();
         is_usual.then_some(Decided { service: at, placement, choice })
     }

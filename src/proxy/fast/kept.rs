@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::wire::Wire;
-use crate::tally::EndpointTally;
+use crate::{model::link::Link, tally::EndpointTally};
 
 /// How many one worker keeps, over all endpoints.
 const KEPT_MAX: usize = 1024;
@@ -34,14 +34,15 @@ fn place(endpoint: &Arc<EndpointTally>) -> usize {
 }
 
 impl Kept {
-    /// The connection that was used last, if there is one that can be used again.
-    pub fn take(&self, endpoint: &Arc<EndpointTally>) -> Option<Wire> {
+    /// The connection that was used last, if there is one that can be used again. What was made otherwise
+    /// than `link` says is closed.
+    pub fn take(&self, endpoint: &Arc<EndpointTally>, link: &Arc<Link>) -> Option<Wire> {
         let mut shelf = self.shelf();
         let Shelf { by_endpoint, count } = &mut *shelf;
         let (_, resting) = by_endpoint.get_mut(&place(endpoint))?;
-        while let Some(Resting { wire, .. }) = resting.pop() {
+        while let Some(Resting { mut wire, .. }) = resting.pop() {
             *count -= 1;
-            if wire.is_quiet() {
+            if wire.is_of(link) && wire.is_quiet() {
                 return Some(wire);
             }
         }
@@ -68,7 +69,7 @@ impl Kept {
         let Shelf { by_endpoint, count } = &mut *shelf;
         by_endpoint.retain(|_, (_, resting)| {
             let before = resting.len();
-            resting.retain(|one| one.until > now && one.wire.is_quiet());
+            resting.retain_mut(|one| one.until > now && one.wire.is_quiet());
             *count -= before - resting.len();
             !resting.is_empty()
         });

@@ -13,6 +13,7 @@ mod kept;
 mod outbound;
 mod request;
 mod trip;
+mod trust;
 mod wire;
 
 use std::{
@@ -31,6 +32,7 @@ use self::{
     begun::Begun,
     kept::Kept,
     trip::{Asked, Failure, Trip},
+    trust::Trust,
     wire::Wire,
 };
 use super::{
@@ -78,12 +80,13 @@ pub struct Fast {
     judge: Judge,
     gathered: Arc<Gathered>,
     kept: Kept,
+    trust: Trust,
 }
 
 impl Fast {
     /// A worker's lean path, over its handle on the view and what it gathers for those who write.
     pub fn new(worker: usize, reader: Reader, judge: Judge, gathered: Arc<Gathered>) -> Self {
-        Self { worker, reader, judge, gathered, kept: Kept::default() }
+        Self { worker, reader, judge, gathered, kept: Kept::default(), trust: Trust::default() }
     }
 
     /// Closes idle connections whose time is up.
@@ -128,11 +131,13 @@ impl Fast {
     async fn wire(&self, exchange: &Exchange, limit: Duration) -> io::Result<Wire> {
         let vanished = || io::Error::other("the endpoint vanished");
         let tally = exchange.endpoint_tally().ok_or_else(vanished)?;
-        if let Some(wire) = self.kept.take(tally) {
+        let link = exchange.link().ok_or_else(vanished)?;
+        if let Some(wire) = self.kept.take(tally, link) {
             return Ok(wire);
         }
-        let target = &exchange.endpoint().ok_or_else(vanished)?.target;
-        timeout(limit, Wire::connect(target)).await?
+        let endpoint = exchange.endpoint().ok_or_else(vanished)?;
+        let secured = self.trust.of(link, &endpoint.address)?;
+        timeout(limit, Wire::connect(&endpoint.target, link, secured)).await?
     }
 
     /// The endpoint could not be reached: the full path tries another.
@@ -271,14 +276,16 @@ async fn answer(io: &mut EdgeIo, begun: &mut Begun, trip: &mut Trip) -> Result<A
         match answer.status {
             // Nobody asked for another protocol.
             101 => return Err(Failure::Nonsense),
-            // Nor did the client wait for leave to send.
-            100 => trip.reply.clear(),
-            102..200 => {
+            // Leave to send too: whoever asked for it waits, others take no notice.
+            100 | 102..200 => {
                 let out = io.output();
                 out.put_slice(&trip.reply);
                 out.put_slice(b"\r\n");
                 trip.reply.clear();
                 io.flushed().await.map_err(|_| Failure::Left)?;
+                if answer.status == 100 {
+                    io.give_leave();
+                }
             }
             _ => return Ok(answer),
         }

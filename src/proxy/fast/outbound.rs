@@ -12,7 +12,7 @@ use super::{
     },
     request::{Request, text},
 };
-use crate::model::policy::trace::Context;
+use crate::{edge::trailers::announce, model::policy::trace::Context};
 
 /// What came along with a head that was written.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +44,8 @@ enum Kind {
     /// The full path knows what to do with it.
     Special,
     Connection,
+    Te,
+    Trailer,
     Cookie,
     Host,
     ForwardedFor,
@@ -58,12 +60,12 @@ enum Kind {
 impl Kind {
     fn of(name: &str) -> Self {
         const KNOWN: [(&str, Kind); 22] = [
-            ("te", Kind::Special),
+            ("te", Kind::Te),
             ("host", Kind::Host),
             ("cookie", Kind::Cookie),
-            ("expect", Kind::Special),
+            ("expect", Kind::Plain),
             ("upgrade", Kind::Special),
-            ("trailer", Kind::Hop),
+            ("trailer", Kind::Trailer),
             ("forwarded", Kind::Forwarded),
             ("tracestate", Kind::Tracestate),
             ("connection", Kind::Connection),
@@ -102,7 +104,7 @@ pub fn write<'h>(
 ) -> Option<Written<'h>> {
     let peer = client.peer.ip().to_canonical();
     let trusted = client.is_trusted(peer);
-    let (mut keeps, mut cookies) = (true, 0);
+    let (mut keeps, mut cookies, mut takes_trailers) = (true, 0, false);
     let (mut host, mut id, mut ids) = (None, None, 0);
     let (mut said_host, mut said_proto) = (false, false);
     let (mut parents, mut parent) = (0, None);
@@ -114,10 +116,25 @@ pub fn write<'h>(
             Kind::Special => return None,
             Kind::Hop | Kind::ForwardedFor | Kind::Tracestate => continue,
             Kind::Connection => {
-                match value {
-                    v if v.eq_ignore_ascii_case(b"keep-alive") => {}
-                    v if v.eq_ignore_ascii_case(b"close") => keeps = false,
-                    _ => return None,
+                for option in members(value) {
+                    match option {
+                        o if o.eq_ignore_ascii_case(b"keep-alive") => {}
+                        o if o.eq_ignore_ascii_case(b"close") => keeps = false,
+                        o if o.eq_ignore_ascii_case(b"te") || o.is_empty() => {}
+                        _ => return None,
+                    }
+                }
+                continue;
+            }
+            Kind::Te => {
+                let is_word = |said: &[u8]| said.eq_ignore_ascii_case(b"trailers");
+                takes_trailers |= members(value).any(is_word);
+                continue;
+            }
+            Kind::Trailer => {
+                // Only behind chunks is there a place for them.
+                if request.values("transfer-encoding").next().is_some() {
+                    announce(value, out);
                 }
                 continue;
             }
@@ -146,6 +163,10 @@ pub fn write<'h>(
             }
         }
         field(out, header.name.as_bytes(), value);
+    }
+    if takes_trailers {
+        // The one coding that goes beyond this connection, since trailers do (RFC 9110, section 10.1.4).
+        out.put_slice(b"te: trailers\r\nconnection: TE\r\n");
     }
     forwarded_for(request, trusted, peer, out)?;
     if !said_host {
@@ -182,6 +203,11 @@ pub fn write<'h>(
     }
     out.put_slice(b"\r\n");
     Some(Written { id, keeps })
+}
+
+/// The members of a list.
+fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 fn line(out: &mut BytesMut, method: &str, target: &str) {
@@ -319,10 +345,36 @@ mod tests {
     }
 
     #[test]
+    fn trailers_are_asked_for_by_whoever_takes_them() {
+        let told = |headers: &[&str]| {
+            let (lines, keeps) = asked("10.0.0.0/8", &[&["Host: a"], headers].concat()).unwrap();
+            let of_te = |line: &&String| line.starts_with("te:") || line.starts_with("connection:");
+            (lines.iter().filter(of_te).cloned().collect::<Vec<_>>().join(";"), keeps)
+        };
+        let yes = "te: trailers;connection: TE".to_owned();
+        assert_eq!(told(&["TE: trailers", "Connection: TE"]), (yes.clone(), true));
+        assert_eq!(told(&["te: gzip;q=0.5, Trailers"]), (yes.clone(), true));
+        assert_eq!(told(&["TE: trailers", "Connection: close, te"]), (yes, false));
+        for other in ["TE: gzip", "TE: trailers;q=0", "TE:", "Connection: keep-alive, TE"] {
+            assert_eq!(told(&[other]), (String::new(), true), "{other}");
+        }
+    }
+
+    #[test]
+    fn trailers_are_announced_where_chunks_are_sent() {
+        let announced = |headers: &[&str]| {
+            let (lines, _) = asked("10.0.0.0/8", &[&["Host: a"], headers].concat()).unwrap();
+            lines.into_iter().filter(|line| line.starts_with("trailer")).collect::<Vec<_>>()
+        };
+        let chunks = "Transfer-Encoding: chunked";
+        assert_eq!(announced(&["Trailer: X-Sum, Host", chunks]), ["trailer: X-Sum"]);
+        assert_eq!(announced(&["Trailer: Content-Length", chunks]), [""; 0]);
+        assert_eq!(announced(&["Trailer: X-Sum", "Content-Length: 3"]), [""; 0]);
+    }
+
+    #[test]
     fn what_needs_more_is_left_to_the_full_path() {
         for header in [
-            "TE: trailers",
-            "Expect: 100-continue",
             "Upgrade: h2c",
             "Connection: keep-alive, x-own",
             "Proxy-Authorization: x",

@@ -16,6 +16,7 @@ use crate::{
     edge::{
         buffers::Lent,
         io::{EdgeIo, lean::Coming},
+        trailers::Trailers,
     },
     model::Millis,
 };
@@ -94,6 +95,8 @@ pub struct Trip {
     is_streamed: bool,
     /// How much of the wire's input the client may have.
     ready: usize,
+    /// What came of the answer's trailers.
+    trailers: Trailers,
 }
 
 impl Trip {
@@ -116,6 +119,7 @@ impl Trip {
             is_dirty: false,
             is_streamed: false,
             ready: 0,
+            trailers: Trailers::default(),
         }
     }
 
@@ -153,6 +157,10 @@ impl Trip {
                         return Poll::Ready(Ok(()));
                     }
                 }
+            }
+            if ready!(self.wire.poll_flush(cx)).is_err() {
+                self.upload = Upload::Over;
+                return Poll::Ready(Ok(()));
             }
             match ready!(io.poll_body(cx, &mut self.outgoing)) {
                 Ok(Some(data)) => {
@@ -230,6 +238,9 @@ impl Trip {
         }
         head.write(answer.body, self.hides_hsts, &mut self.reply);
         self.wire.is_bulky = matches!(answer.body, Body::Length(BULKY..));
+        if !head.passes_trailers(answer.body) {
+            self.trailers = Trailers::private();
+        }
         self.wire.input.advance(answer.length);
         Ok(Some(answer))
     }
@@ -311,12 +322,17 @@ impl Trip {
         };
         match body {
             Body::Chunked(chunks) => {
-                let cleaned = chunks.clean(new).map_err(|_| Failure::Nonsense)?;
+                let cleaned =
+                    chunks.clean(new, &mut self.trailers).map_err(|_| Failure::Nonsense)?;
                 self.is_dirty |= cleaned.taken < new.len();
                 self.ready += cleaned.kept;
                 self.bytes += cleaned.data;
                 // Behind it is what was taken out, or what is no part of the answer.
                 self.wire.input.truncate(self.ready);
+                if chunks.is_done() && !self.trailers.is_empty() {
+                    self.trailers.write(&mut self.wire.input);
+                    self.ready = self.wire.input.len();
+                }
             }
             Body::Length(left) => {
                 let n = usize::try_from(*left).unwrap_or(usize::MAX).min(new.len());
