@@ -5,7 +5,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use crate::support::{Answer, Dead, Lab, Origin, Plan, Request, eventually, timed};
+use crate::support::{Answer, Dead, Http2, Lab, Origin, Plan, Request, eventually, timed};
 
 const WAITING: &str = "lbd_requests_waiting{service=\"app\",pool=\"blue\"}";
 const SHED: &str = "lbd_shed_total{service=\"app\",pool=\"blue\"}";
@@ -60,6 +60,66 @@ fn nobody_waits_longer_than_was_said() {
     running.join().unwrap().expect(200);
     lab.get("/").expect(200);
     assert_eq!(blue.requests(), 2);
+}
+
+/// Whoever leaves while they wait make room for others at once, and are counted. Method: a waiting
+/// client closes its connection long before the pool's patience is over, with
+/// and without a body that nobody has read; then one resets its stream.
+#[test]
+fn who_leaves_while_they_wait_waits_no_more() {
+    let blue = Origin::answering("blue");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let log = format!("[service.app.access_log]\ntarget = \"{}\"", file.path().display());
+    let limit = "{ in_flight = 1, queue = 1, wait = '60s' }";
+    let lab = plan(&blue, limit).listener("http2 = true").config(&log).start();
+    blue.hold();
+    let running = ask(&lab);
+    blue.until_running(1);
+    let upload = Request::post("/upload", "x".repeat(100));
+    let stream = Request::post("/stream", "x".repeat(2000)).chunked();
+    for request in [Request::get("/"), upload, stream] {
+        let mut client = lab.client();
+        client.begin(&request);
+        lab.until_metric(WAITING, 1.0);
+        drop(client);
+        lab.until_metric(WAITING, 0.0);
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut client = Http2::plain(lab.address()).await;
+        let request = http::Request::get(lab.url("/")).body(()).unwrap();
+        let (answer, _) = client.begin(request, false).await;
+        lab.until_metric(WAITING, 1.0);
+        drop(answer);
+        lab.until_metric(WAITING, 0.0);
+    });
+    lab.until_metric("lbd_requests_total{service=\"app\",pool=\"-\",code=\"499\"}", 4.0);
+    assert_eq!(lab.metric(SHED), 0.0);
+    blue.release();
+    running.join().unwrap().expect(200);
+    lab.get("/").expect(200);
+    assert_eq!(blue.requests(), 2, "nobody was asked for those who left");
+    eventually("four lines of the log tell of it", || {
+        let log = std::fs::read_to_string(file.path()).unwrap();
+        (log.matches("\"status\":499").count() == 4).then_some(())
+    });
+}
+
+/// Method: a client that waits sends a second request, says that it sends no more, and reads.
+#[test]
+fn who_sends_no_more_but_still_waits_is_answered() {
+    let blue = Origin::answering("blue");
+    let lab = lab(&blue, "{ in_flight = 1, queue = 2, wait = '60s' }");
+    blue.hold();
+    let running = ask(&lab);
+    blue.until_running(1);
+    let mut client = lab.client();
+    client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.close_writing();
+    lab.until_metric(WAITING, 1.0);
+    blue.release();
+    running.join().unwrap().expect(200);
+    client.answer().expect(200);
 }
 
 /// Method: green is full and hangs; its traffic is taken back while a request waits for it.

@@ -325,17 +325,20 @@ fn a_body_that_nobody_takes_is_never_a_request() {
 /// Method: an endpoint that takes the connection and never reads; an upload that no buffer holds.
 #[test]
 fn an_endpoint_that_stops_reading_is_given_up() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let lab = lab_on(true, listener.local_addr().unwrap());
-    let mut client = lab.client();
-    client.send("POST /u HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n");
-    let body = vec![b'x'; 50_000_000];
-    let (took, ()) = timed(|| client.try_send(&body));
-    assert!(took < PATIENCE, "{took:?}");
-    let of_blue =
-        |name: &str, blame: &str| format!("{name}{{service=\"app\",pool=\"blue\"{blame}}}");
-    lab.until_metric(&of_blue("lbd_request_failures_total", ",blame=\"timeout\""), 1.0);
-    lab.until_metric(&of_blue("lbd_requests_in_flight", ""), 0.0);
+    for is_fast in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let lab = lab_on(is_fast, listener.local_addr().unwrap());
+        let mut client = lab.client();
+        client.send("POST /u HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n");
+        let body = vec![b'x'; 50_000_000];
+        let (took, ()) = timed(|| client.try_send(&body));
+        assert!(took < PATIENCE, "{took:?}");
+        let of_blue =
+            |name: &str, blame: &str| format!("{name}{{service=\"app\",pool=\"blue\"{blame}}}");
+        lab.until_metric(&of_blue("lbd_request_failures_total", ",blame=\"timeout\""), 1.0);
+        lab.until_metric(&of_blue("lbd_requests_in_flight", ""), 0.0);
+        lab.until_metric("lbd_requests_total{service=\"app\",pool=\"blue\",code=\"504\"}", 1.0);
+    }
 }
 
 /// Method: an endpoint that answers while its client still sends, which then stops.

@@ -4,7 +4,8 @@ use lbd::model::maintenance::BYPASS_PATH;
 use opentelemetry_proto::tonic::{common::v1::any_value::Value, trace::v1::span::SpanKind};
 
 use crate::support::{
-    Answer, Collector, Dead, Deaf, Http2, Lab, Origin, PATIENCE, Plan, RawOrigin, Request, Speech,
+    Answer, Collector, Dead, Deaf, Http2, Lab, Origin, PATIENCE, Pki, Plan, RawOrigin, Request,
+    Speech,
     collector::{Seen, value},
     eventually,
     h2::send,
@@ -32,6 +33,32 @@ fn echoed(answer: &Answer, name: &str) -> Vec<String> {
     let headers = answer.json()["headers"].clone();
     let named = headers.as_array().expect("a list of headers").iter().filter(|h| h[0] == name);
     named.map(|h| h[1].as_str().unwrap().to_owned()).collect()
+}
+
+/// Method: a collector behind TLS whose certificate an own authority signed; first the file holds
+/// another one.
+#[test]
+fn a_collector_behind_tls_is_believed_if_the_authority_in_the_config_vouches_for_it() {
+    let (blue, collector, pki) = (Origin::answering("blue"), Collector::new(), Pki::new());
+    pki.sign("front", &["127.0.0.1"], 2100);
+    let front = Lab::new()
+        .listener(&format!("tls = {{ {} }}", pki.certificates(&["front"])))
+        .pool("blue", collector.address)
+        .start();
+    let ca = pki.path("trusted.pem");
+    std::fs::copy(Pki::new().path("ca.pem"), &ca).unwrap();
+    let tracing =
+        format!("[tracing]\nendpoint = \"https://{}\"\nca = {ca:?}\n{ALL}", front.address());
+    let lab = Lab::new().config(&tracing).pool("blue", &blue).start();
+    lab.get("/doubted").expect(200);
+    eventually("the log says that the collector is a stranger", || {
+        lab.log().contains("invalid peer certificate").then_some(())
+    });
+    assert!(collector.posts().is_empty());
+    std::fs::copy(pki.path("ca.pem"), &ca).unwrap();
+    lab.ctl("config reload").succeeds();
+    lab.get("/believed").expect(200);
+    assert_eq!(collector.traced("/believed").server.number("http.response.status_code"), Some(200));
 }
 
 // What a collector gets.

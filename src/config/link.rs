@@ -113,7 +113,7 @@ fn name(value: &Value<'_>) -> Option<Arc<str>> {
 }
 
 /// A PEM file that `is_sound`. The outer `None` is a mistake that was reported.
-fn pem(
+pub(super) fn pem(
     section: &mut Section<'_>,
     key: &'static str,
     read: Read<'_>,

@@ -142,7 +142,7 @@ fn settings(mut root: Section<'_>, read: Read<'_>) -> Option<Settings> {
     let guard = guard::guard(root.section("guard"), &Terms::default());
     let rollout = rollout::plans(root.section("rollout"));
     let notify = notify::receivers(&mut root);
-    let tracing = root.optional("tracing", tracing::tracing);
+    let tracing = root.optional("tracing", tracing::tracing(read));
     let acme = acme::acme(root.section("acme"), read);
     let listener = listener::listeners(root.section("listener"), admin.http, read);
     if let (Some(acme), Some(listeners)) = (&acme, &listener) {

@@ -5,12 +5,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use http::HeaderName;
 
 use super::{
+    Read,
+    link::pem,
     notify::secret,
     places::web_address,
-    reader::Value,
+    reader::{Section, Value},
     values::{Limits, share, span, text},
 };
-use crate::model::{Millis, settings::Secret, spans::Tracing};
+use crate::{
+    model::{Millis, link::Pem, settings::Secret, spans::Tracing},
+    tls,
+};
 
 const TIMEOUT: Limits = (Millis(100), Millis::from_secs(60));
 const SERVICE_NAME_MAX: usize = 255;
@@ -27,11 +32,17 @@ const OWN_HEADERS: [&str; 8] = [
 ];
 
 /// Reads `[tracing]`.
-pub(super) fn tracing(value: &Value<'_>) -> Option<Arc<Tracing>> {
+pub(super) fn tracing(read: Read<'_>) -> impl Fn(&Value<'_>) -> Option<Arc<Tracing>> {
+    move |value| tracing_of(value, read)
+}
+
+fn tracing_of(value: &Value<'_>, read: Read<'_>) -> Option<Arc<Tracing>> {
     let mut section = value.section("it as a section [tracing]")?;
     let usual = Tracing::default();
+    let endpoint = section.or("endpoint", usual.endpoint, endpoint);
     let tracing = Tracing {
-        endpoint: section.or("endpoint", usual.endpoint, endpoint),
+        ca: ca(&mut section, &endpoint, read),
+        endpoint,
         sample: section.or("sample", usual.sample, share),
         service_name: section
             .optional("service_name", text(SERVICE_NAME_MAX))
@@ -53,6 +64,19 @@ fn endpoint(value: &Value<'_>) -> Option<Arc<str>> {
         return value.problem("has the path of OTLP in it; write it without /v1/traces");
     }
     Some(address)
+}
+
+/// Those who vouch for the collector. A mistake is reported, and nobody's certificate taken meanwhile.
+fn ca(section: &mut Section<'_>, endpoint: &str, read: Read<'_>) -> Option<Pem> {
+    let ca = pem(section, "ca", read, |text| tls::roots(text).map(drop))??;
+    if endpoint.starts_with("https://") {
+        return Some(ca);
+    }
+    section.missing(
+        "ca",
+        "means nothing without TLS; write an endpoint that begins with https://, or leave this key \
+         out",
+    )
 }
 
 fn headers(value: &Value<'_>) -> Option<BTreeMap<Box<str>, Secret>> {
@@ -85,14 +109,26 @@ fn header(name: &str, value: &Value<'_>) -> Option<(Box<str>, Secret)> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::{super::reader::read_one, *};
+
+    fn read(text: &str) -> Result<Arc<Tracing>, String> {
+        let made = rcgen::generate_simple_self_signed(["app.example".to_owned()]).unwrap();
+        let file = |path: &Path| match path.to_str().unwrap() {
+            "ca.pem" => Ok(made.cert.pem()),
+            "junk.pem" => Ok("junk".into()),
+            _ => Err(std::io::ErrorKind::NotFound.into()),
+        };
+        read_one(text, tracing(&file))
+    }
 
     #[test]
     fn everything_has_a_default() {
-        assert_eq!(*read_one("{}", tracing).unwrap(), Tracing::default());
+        assert_eq!(*read("{}").unwrap(), Tracing::default());
         let text = "{ endpoint = 'https://otel.example.com/in/', sample = '0.1%', service_name = 'edge', \
                     timeout = '2s', headers = { X-Key = 'k', authorization = 'Bearer t' } }";
-        let read = read_one(text, tracing).unwrap();
+        let read = self::read(text).unwrap();
         assert_eq!(
             (&*read.endpoint, &*read.service_name),
             ("https://otel.example.com/in/", "edge")
@@ -103,12 +139,25 @@ mod tests {
     }
 
     #[test]
+    fn a_collectors_own_authority_is_read_with_the_config() {
+        let read = read("{ endpoint = 'https://otel.internal', ca = 'ca.pem' }").unwrap();
+        let ca = read.ca.as_ref().unwrap();
+        assert_eq!(ca.path, Path::new("ca.pem"));
+        assert!(ca.text.0.starts_with("-----BEGIN CERTIFICATE-----"));
+    }
+
+    #[test]
     fn mistakes_are_named_and_secrets_are_not() {
         for (text, expected) in [
             ("1", "1 is not a table; write it as a section [tracing]"),
             ("{ endpoint = 'collector:4318' }", "is not a web address; write "),
             ("{ endpoint = 'http://a/?x=1' }", "has a query; write "),
             ("{ endpoint = 'http://a/v1/traces' }", "has the path of OTLP in it; write "),
+            ("{ ca = 'ca.pem' }", "means nothing without TLS; write an endpoint that"),
+            ("{ endpoint = 'http://a', ca = 'ca.pem' }", "means nothing without TLS; write an "),
+            ("{ endpoint = 'https://a', ca = 'gone.pem' }", "\"gone.pem\" cannot be read: "),
+            ("{ endpoint = 'https://a', ca = 'junk.pem' }", "\"junk.pem\" holds no certificate; "),
+            ("{ endpoint = 'https://a', ca = 1 }", "1 is not "),
             ("{ sample = '101%' }", "\"101%\" is not a percentage; write "),
             ("{ service_name = '' }", "is empty; write "),
             ("{ timeout = '2m' }", "\"2m\" is too long; write 100ms to 1m"),
@@ -120,7 +169,7 @@ mod tests {
             ("{ headers = { Content-Type = 'x' } }", "is a header that lbd sets itself; leave it"),
             ("{ samples = 1 }", "unknown key; did you mean sample?"),
         ] {
-            let message = read_one(text, tracing).expect_err(text);
+            let message = read(text).expect_err(text);
             assert!(message.starts_with(expected), "{text}: {message}");
             assert!(!message.contains("hunter"), "{text}: {message}");
         }

@@ -36,10 +36,10 @@ impl Terms {
         let if_revision = match request.headers().get(header::IF_MATCH) {
             None => None,
             Some(value) => {
-                let number = value.to_str().ok().and_then(|v| v.trim_matches('"').parse().ok());
-                Some(Revision(
-                    number.ok_or_else(|| Fault::bad("If-Match takes a revision, a number"))?,
-                ))
+                let revision = value.to_str().ok().and_then(revision);
+                Some(revision.ok_or_else(|| {
+                    Fault::bad("If-Match takes a revision, a number, in quotes or without")
+                })?)
             }
         };
         let rehearse = match query.first("dry_run") {
@@ -50,6 +50,13 @@ impl Terms {
         let reason = query.first("reason").map(|r| r.chars().take(1000).collect());
         Ok(Self { actor: actor.clone(), reason, if_revision, rehearse })
     }
+}
+
+/// A revision as [`openapi`](crate::api::openapi) says that it is written.
+fn revision(text: &str) -> Option<Revision> {
+    let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    let is_number = bare.len() <= 19 && bare.bytes().all(|byte| byte.is_ascii_digit());
+    bare.parse().ok().filter(|_| is_number).map(Revision)
 }
 
 /// The query's parameters.
@@ -101,5 +108,23 @@ impl Query {
             name.parse().map_err(|e: crate::model::units::NotAName| Fault::bad(e.to_string()))
         };
         names.iter().map(parse).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_is_a_number_in_quotes_or_without() {
+        for text in ["0", "7", "007", "\"7\"", "9999999999999999999"] {
+            let number = text.trim_matches('"').parse().unwrap();
+            assert_eq!(revision(text), Some(Revision(number)), "{text}");
+        }
+        for text in
+            ["", "\"", "\"\"", "\"7", "7\"", "\"\"7\"\"", "+7", "-7", "7.0", "W/\"7\"", "*", "7, 8"]
+        {
+            assert_eq!(revision(text), None, "{text}");
+        }
     }
 }

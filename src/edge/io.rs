@@ -31,7 +31,7 @@ use super::{
     buffers,
     chunks::Chunks,
     head::{Fault, Framing, Inspected, inspect},
-    socket::Socket,
+    socket::{Closed, Socket},
     trailers::Trailers,
 };
 use crate::{model::Millis, proxy::client::Client};
@@ -260,6 +260,19 @@ impl EdgeIo {
         }
         // A client that sent more and then closed its side still waits for the answers.
         if self.input.is_empty() { Poll::Ready(Ok(())) } else { self.poll_deadline(cx) }
+    }
+
+    /// Before an answer is under way: waits for the client to leave, and takes nothing of what it sent.
+    pub async fn gone(&self) {
+        // A client that sent a further request and then closed its side still waits for the answers.
+        let has_more = match &self.rest {
+            Rest::Length(left) => self.input.len().saturating_sub(self.head) as u64 > *left,
+            Rest::Chunked(_) | Rest::Tunnel | Rest::Everything => false,
+        };
+        if self.socket.closed().await == Closed::Sending && has_more {
+            // Its connection may still be reset, which the answer meets.
+            std::future::pending().await
+        }
     }
 
     /// Nothing to read: what was gathered is sent if nobody adds to it in this round, and the

@@ -12,9 +12,9 @@ use std::{
 
 use rustls::{ServerConfig, ServerConnection, server::Acceptor};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf},
     net::TcpStream,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, server::TlsStream};
 
@@ -22,6 +22,18 @@ use crate::tls::{ACME_TLS, Handshake};
 
 /// What rustls keeps unsent at most before it takes no more.
 const UNSENT_MAX: usize = 32 * 1024;
+
+/// How often a connection is looked at that has bytes to be read later.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How a peer closed its connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Closed {
+    /// It sends no more.
+    Sending,
+    /// It takes no more either.
+    Wholly,
+}
 
 /// A client connection's bytes.
 pub enum Socket {
@@ -91,6 +103,24 @@ impl Socket {
         match self {
             Self::Plain(tcp) => tcp.poll_read_ready(cx),
             Self::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Whether the peer has closed its side, or the connection. It is told without reading anything,
+    /// as soon as it is known, or a short while later where bytes wait to be read.
+    pub async fn closed(&self) -> Closed {
+        let tcp = match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        loop {
+            match tcp.ready(Interest::READABLE | Interest::ERROR).await {
+                Ok(ready) if ready.is_error() || ready.is_write_closed() => return Closed::Wholly,
+                Err(_) => return Closed::Wholly,
+                Ok(ready) if ready.is_read_closed() => return Closed::Sending,
+                // What waits is not to be read yet, and hides what comes behind it.
+                Ok(_) => sleep(LOOK).await,
+            }
         }
     }
 

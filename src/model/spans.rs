@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::Serialize;
 
 use super::{
+    link::Pem,
     settings::Secret,
     units::{Millis, Share},
 };
@@ -14,6 +15,9 @@ use super::{
 pub struct Tracing {
     /// The collector's base address, `http://` or `https://`.
     pub endpoint: Arc<str>,
+    /// Who vouches for a collector behind `https://`; `None`: those who vouch for public sites.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<Pem>,
     /// The part of the traces that begin here.
     pub sample: Share,
     /// What this lbd is called in them.
@@ -29,6 +33,7 @@ impl Default for Tracing {
     fn default() -> Self {
         Self {
             endpoint: "http://127.0.0.1:4318".into(),
+            ca: None,
             sample: Share::from_basis_points(100),
             service_name: "lbd".into(),
             timeout: Millis::from_secs(10),

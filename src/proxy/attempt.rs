@@ -15,8 +15,12 @@ use super::{
 };
 use crate::model::{Draw, link::Protocol};
 
-/// No upload takes longer.
+/// No upload takes longer. The client's deadline begins when the request is whole.
 const WHOLE_UPLOAD: Duration = Duration::from_secs(24 * 3600);
+/// On HTTP/1, pingora counts the wait for an answer anew with each piece of the body that it sends on, and
+/// waits once more after it gave up sending. So much longer than a client's pause in its body, or the
+/// endpoint's silence after it, may take: whoever ends those comes first.
+const STUCK_UPLOAD: Duration = Duration::from_secs(1);
 
 impl Full {
     /// Begins the next attempt.
@@ -79,9 +83,12 @@ impl Full {
         let announcement = link.proxy_protocol.map(|form| form.announce(ends));
         let mut peer = self.peers.peer(endpoint, link, &timeouts, need, announcement.as_deref())?;
         if !session.is_body_done() {
-            // The endpoint need not answer before it has the whole request: pingora would count the
-            // time that the client takes. The client's deadline begins when the request is whole.
-            peer.options.read_timeout = Some(WHOLE_UPLOAD);
+            // The endpoint need not answer before it has the whole request.
+            let is_duplex = is_upgrade || link.protocol.is_http2();
+            let body = exchange.client.as_ref().map(|client| client.listener.timeouts.body);
+            let patience = timeouts.first_byte.max(timeouts.idle).max(body.unwrap_or_default());
+            peer.options.read_timeout =
+                Some(if is_duplex { WHOLE_UPLOAD } else { patience.duration() + STUCK_UPLOAD });
         } else if session.is_http2() {
             // pingora's own limit is answered with 504; the stream's only ends it.
             let patience = timeouts.first_byte.max(timeouts.idle);

@@ -52,8 +52,6 @@ use crate::{
 const STREAMS_AT_ONCE: u32 = 8;
 /// Ends an attempt whose request the baseline gets next.
 const SHIELDED: ErrorType = ErrorType::Custom("Shielded");
-/// About what a waiting request takes in memory besides its path, in bytes.
-const HEAD_COST: usize = 4096;
 
 /// What a connection hands its next request.
 #[derive(Debug)]
@@ -161,7 +159,7 @@ impl ProxyHttp for Full {
             None => None,
         };
         if denied.is_none() {
-            turn = self.wait(turn, &facts, request.raw_path().len() + HEAD_COST).await;
+            turn = self.take_turn(session, exchange, turn).await?;
         }
         exchange.view = Some(turn.view);
         exchange.berth = turn.berth;

@@ -2,13 +2,23 @@
 
 use std::sync::Arc;
 
+use pingora_core::{Error, ErrorType, Result};
+use pingora_proxy::Session;
 use tokio::time::Instant;
 
-use super::full::Full;
+use super::{
+    exchange::Exchange,
+    facts::{Map, client_address, facts},
+    full::Full,
+};
 use crate::{
+    edge::io::EdgeIo,
     model::{Draw, Facts, Headers, Outcome, decide},
     view::{Berth, LocalView, Unplaced},
 };
+
+/// About what a waiting request takes in memory besides its path, in bytes.
+const HEAD_COST: usize = 4096;
 
 /// A request whose turn it is.
 #[derive(Debug)]
@@ -38,18 +48,59 @@ impl Turn {
             Outcome::Unrouted(_) | Outcome::Maintenance(..) => None,
         }
     }
+
+    /// Whether it has come already, so that there is nothing to wait for.
+    fn has_come(&mut self) -> bool {
+        let Some((service, pool)) = self.place() else { return true };
+        if self.view.paused(service).is_some() {
+            return false;
+        }
+        let Some(bulkhead) = self.view.bulkhead(service, pool) else { return true };
+        self.berth = bulkhead.try_enter();
+        self.berth.is_some()
+    }
 }
 
 impl Full {
+    /// Waits for the turn of a request, if it must, for as long as its client does.
+    ///
+    /// # Errors
+    ///
+    /// If the client is gone.
+    pub(super) async fn take_turn(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        mut turn: Turn,
+    ) -> Result<Turn> {
+        let Some(client) = exchange.client.as_ref().filter(|_| !turn.has_come()) else {
+            return Ok(turn);
+        };
+        // The session is the watched one's meanwhile.
+        let request = session.req_header().clone();
+        let headers = Map(&request.headers);
+        let facts = facts(&request, &headers, client_address(&request, client));
+        let (view, outcome) = (turn.view.clone(), turn.outcome);
+        let turn = tokio::select! {
+            biased;
+            turn = self.wait(turn, &facts, request.raw_path().len() + HEAD_COST) => Some(turn),
+            () = gone(session) => None,
+        };
+        turn.ok_or_else(|| {
+            // So that it is counted where it was to be served.
+            exchange.view = Some(view);
+            exchange.service = outcome.service();
+            if let Outcome::Serve(_, placement) = outcome {
+                exchange.placement = Some(placement);
+            }
+            Error::explain(ErrorType::ConnectionClosed, "its turn did not come").into_down()
+        })
+    }
+
     /// Waits until the request can be served, or its patience is over. `cost`: about how many bytes it
     /// holds meanwhile. After each wait it is decided anew: that is what pauses are for, and whoever
     /// waits for a pool that loses its users goes where they go.
-    pub(super) async fn wait<H: Headers>(
-        &self,
-        mut turn: Turn,
-        facts: &Facts<'_, H>,
-        cost: usize,
-    ) -> Turn {
+    async fn wait<H: Headers>(&self, mut turn: Turn, facts: &Facts<'_, H>, cost: usize) -> Turn {
         let mut end = None;
         while let Some((service, pool)) = turn.place() {
             if let Some((barrier, limit)) = turn.view.paused(service) {
@@ -86,5 +137,20 @@ impl Full {
             }
         }
         turn
+    }
+}
+
+/// Waits for the client to leave, and takes nothing of what it sent.
+async fn gone(session: &mut Session) {
+    if let Some(closed) = session.downstream_session.watch_h2_stream_close() {
+        // However it was closed.
+        let _ = closed.await;
+        return;
+    }
+    let io =
+        session.downstream_session.stream().and_then(|io| io.as_any().downcast_ref::<EdgeIo>());
+    match io {
+        Some(io) => io.gone().await,
+        None => std::future::pending().await,
     }
 }

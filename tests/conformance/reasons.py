@@ -55,7 +55,6 @@ ADMIN = {
     "DELETE /v1/pools/{pool}/endpoints/{address}: positive_data_acceptance": ADDRESS,
     "PUT /v1/pools/{pool}/endpoints/{address}: positive_data_acceptance": ADDRESS,
     "POST /v1/pools/{pool}/endpoints: positive_data_acceptance": ADDRESS,
-    "POST /v1/explain: positive_data_acceptance": "an IP address of either family is told in words",
     "PUT /v1/split: positive_data_acceptance": TOGETHER,
     "PUT /v1/maintenance: positive_data_acceptance": TOGETHER,
     "POST /v1/rollouts: positive_data_acceptance": FRACTION,

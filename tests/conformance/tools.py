@@ -20,8 +20,9 @@ PROGRAMS = {
     "h2load": "nghttp2-client",
     "chromium": "chromium",
 }
-PYTHON = ["httpx[http2]", "websockets", "schemathesis", "hpack", "tlslite-ng", "grpcio"]
-NODE = ["undici", "ws"]
+PYTHON = Path(__file__).with_name("requirements.txt")
+# They need no others.
+NODE = ["undici@7.30.2", "ws@8.23.0"]
 
 
 class Tools:
@@ -35,16 +36,21 @@ class Tools:
     def install(self):
         """Installs what is missing."""
         programs()
-        if not (self.folder / "python.done").exists():
-            print(f"Installing with pip: {' '.join(PYTHON)}", flush=True)
-            venv.create(self.folder / "venv", with_pip=True)
-            run([str(self.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PYTHON])
-            (self.folder / "python.done").touch()
-        if not (self.folder / "node.done").exists():
+        if lacks(done := self.folder / "python.done", PYTHON.read_text()):
+            print("Installing with pip what requirements.txt names", flush=True)
+            venv.create(self.folder / "venv", with_pip=True, clear=True)
+            run([str(self.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", str(PYTHON)])
+            done.write_text(PYTHON.read_text())
+        if lacks(done := self.folder / "node.done", " ".join(NODE)):
             print(f"Installing with npm: {' '.join(NODE)}", flush=True)
             self.node.mkdir(exist_ok=True)
-            run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(self.node), *NODE])
-            (self.folder / "node.done").touch()
+            run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--save-exact", "--prefix", str(self.node), *NODE])
+            done.write_text(" ".join(NODE))
+
+
+def lacks(done, wanted):
+    """Whether a folder that was kept from another run has other versions, or none."""
+    return not done.exists() or done.read_text() != wanted
 
 
 def find(program):

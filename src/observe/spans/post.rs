@@ -1,16 +1,18 @@
 //! One send, and what its failure means (OTLP 1.9, section "OTLP/HTTP").
 
-use std::{io::Read, time::Duration};
+use std::{io::Read, sync::Arc, time::Duration};
 
 use ureq::{
     Agent, Body, Error, Timeout,
     http::{Response, StatusCode, header::RETRY_AFTER},
+    tls::{Certificate, RootCerts, TlsConfig},
 };
 
 use super::otlp::{self, Refused};
 use crate::{
     model::{settings::Secret, spans::Tracing},
     notify::{Failure, Retry},
+    tls,
 };
 
 /// How much of an answer is read, in bytes.
@@ -33,6 +35,7 @@ impl Post {
             .max_redirects(0)
             .proxy(None)
             .max_idle_connections(1)
+            .tls_config(TlsConfig::builder().root_certs(roots(settings)).build())
             .user_agent(concat!("lbd/", env!("CARGO_PKG_VERSION")))
             .build();
         let headers = settings.headers.iter().map(|(name, secret)| (name.clone(), secret.clone()));
@@ -69,6 +72,15 @@ impl Post {
             sent => sent.map_err(|failure| failure.masked(&secrets)),
         }
     }
+}
+
+/// Who vouches for the collector: those in the config's file and nobody else, if it names one.
+fn roots(settings: &Tracing) -> RootCerts {
+    let Some(ca) = &settings.ca else { return RootCerts::WebPki };
+    // It was read before. If it cannot be read now, nobody vouches for anybody.
+    let certificates = tls::certificates(&ca.text.0).unwrap_or_default();
+    let own = certificates.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    RootCerts::Specific(Arc::new(own))
 }
 
 fn failure(error: &Error, limit: Duration) -> Failure {
