@@ -4,7 +4,10 @@
 
 use std::{fmt::Write, sync::Arc};
 
+use jiff::Timestamp;
 use serde_json::json;
+
+const ALLOW: &str = "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -145,15 +148,19 @@ fn escaped(text: &str) -> String {
 }
 
 /// A whole HTTP/1.1 answer to a request that cannot be served at all; the connection closes.
-pub fn raw_refusal(status: u16, why: &str) -> String {
+pub fn raw_refusal(status: u16, why: &str, now: Timestamp) -> String {
     let (title, _) = words(status);
     let body = format!("{title}: {why}\n");
+    let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT");
+    // RFC 9110, section 15.5.6: which ones would be taken.
+    let allow = if status == 405 { ALLOW } else { "" };
     let mut answer = String::new();
     // Writing to a String cannot fail.
     let _ = write!(
         answer,
-        "HTTP/1.1 {status} {title}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status} {title}\r\nDate: {date}\r\n{allow}\
+         Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+         Cache-Control: no-store\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
     answer
@@ -192,8 +199,12 @@ mod tests {
 
     #[test]
     fn a_refusal_is_a_whole_answer() {
-        let answer = raw_refusal(431, "too much");
+        let answer = raw_refusal(431, "too much", Timestamp::UNIX_EPOCH);
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n"), "{head}");
+        assert!(!head.contains("Allow"));
+        let no_method = raw_refusal(405, "no", Timestamp::UNIX_EPOCH);
+        assert!(no_method.contains("\r\nAllow: GET, HEAD, "), "{no_method}");
         assert!(head.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"));
         assert!(head.contains(&format!("Content-Length: {}", body.len())));
     }

@@ -97,7 +97,8 @@ fn what_must_stay_as_it_is_does() {
     assert_eq!(lab.request(&asking("gzip")).expect(200).text(), "small");
 }
 
-/// Method: HEAD has the head of GET without a body; 304 stays as it is; an old client gets no chunks.
+/// Method: HEAD has the head of GET without a body; 304 stays as it is, but for
+/// those who have what was compressed; an old client gets no chunks.
 #[test]
 fn heads_and_old_clients_are_told_the_truth() {
     let (_origin, plan) = saying("200 OK\r\nContent-Type: text/html\r\nETag: \"v1\"");
@@ -117,6 +118,11 @@ fn heads_and_old_clients_are_told_the_truth() {
     let lab = Lab::new().pool("blue", &unchanged.address).app("compression = {}").start();
     let answer = lab.request(&asking("gzip")).expect(304);
     assert_eq!((answer.header("content-encoding"), answer.header("etag")), (None, Some("\"v1\"")));
+    // Who has the compressed form is told of that one.
+    let held = asking("gzip").header("If-None-Match", "\"v0\", W/\"v1\"");
+    let answer = lab.request(&held).expect(304);
+    assert_eq!(answer.header("etag"), Some("W/\"v1\""));
+    assert_eq!(answer.header("vary"), Some("Accept-Encoding"));
 }
 
 /// Method: an origin sends its second event only when the first was read through all three encoders.

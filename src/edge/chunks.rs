@@ -13,6 +13,9 @@ use super::trailers::{Trailers, is_of_name};
 /// The longest chunk-size line or trailer section, in bytes.
 const LINE_MAX: u32 = 8 * 1024;
 
+/// The longest chunk size, in digits: what more means, not everyone reads alike.
+const DIGITS_MAX: u8 = 16;
+
 /// Follows the framing of one chunked body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Chunks {
@@ -22,8 +25,8 @@ pub struct Chunks {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum At {
-    /// In the size: what was read of it, and whether any digit was.
-    Size(u64, bool),
+    /// In the size: what was read of it, and how many digits that was.
+    Size(u64, u8),
     /// In the blanks between the size and an extension.
     Blank(u64),
     /// In a chunk extension.
@@ -61,7 +64,7 @@ pub struct Cleaned {
 
 impl Default for Chunks {
     fn default() -> Self {
-        Self { at: At::Size(0, false), line: 0 }
+        Self { at: At::Size(0, 0), line: 0 }
     }
 }
 
@@ -143,16 +146,16 @@ impl Chunks {
             return Err(Malformed);
         }
         Ok(match (self.at, byte) {
-            (At::Size(size, _), digit) if digit.is_ascii_hexdigit() => {
+            (At::Size(size, digits @ ..DIGITS_MAX), digit) if digit.is_ascii_hexdigit() => {
                 let digit = u64::from((digit as char).to_digit(16).unwrap_or_default());
                 if size >> 59 != 0 {
                     return Err(Malformed);
                 }
-                At::Size(size * 16 + digit, true)
+                At::Size(size * 16 + digit, digits + 1)
             }
-            (At::Size(size, true) | At::Extension(size), b'\r') => At::SizeEnd(size),
-            (At::Size(size, true) | At::Blank(size), b' ' | b'\t') => At::Blank(size),
-            (At::Size(size, true) | At::Blank(size), b';') => At::Extension(size),
+            (At::Size(size, 1..) | At::Extension(size), b'\r') => At::SizeEnd(size),
+            (At::Size(size, 1..) | At::Blank(size), b' ' | b'\t') => At::Blank(size),
+            (At::Size(size, 1..) | At::Blank(size), b';') => At::Extension(size),
             (At::Extension(size), b'\t' | b' '..=b'~' | 128..) => At::Extension(size),
             (At::SizeEnd(0), b'\n') => At::Trailer,
             (At::SizeEnd(size), b'\n') => {
@@ -160,7 +163,7 @@ impl Chunks {
                 At::Data(size)
             }
             (At::DataCr, b'\r') => At::DataLf,
-            (At::DataLf, b'\n') => At::Size(0, false),
+            (At::DataLf, b'\n') => At::Size(0, 0),
             (At::Trailer, b'\r') => At::LastLf,
             (At::Trailer | At::TrailerName, byte) if is_of_name(byte) => At::TrailerName,
             (At::TrailerName, b':') => At::TrailerValue,
@@ -256,6 +259,7 @@ mod tests {
             "0\r\nT: v\0\r\n\r\n",
             "5;\0\r\n",
             "ffffffffffffffffff\r\n",
+            "00000000000000005\r\n",
         ] {
             assert_eq!(Chunks::default().follow(bad.as_bytes()), Err(Malformed), "{bad:?}");
         }

@@ -54,7 +54,8 @@ pub async fn serve(
             Err(NoRequest::Gone) => return,
             Err(NoRequest::Refused(fault)) => {
                 refused(fault.status);
-                return io.answer_and_close(raw_refusal(fault.status, fault.why).as_bytes()).await;
+                let answer = raw_refusal(fault.status, fault.why, jiff::Timestamp::now());
+                return io.answer_and_close(answer.as_bytes()).await;
             }
         }
         let begun = match fast.serve(&mut io).await {

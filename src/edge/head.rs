@@ -9,7 +9,7 @@
     expect(clippy::indexing_slicing, reason = "indexes are bounded by the bytes' own length")
 )]
 
-use std::{mem::MaybeUninit, sync::LazyLock};
+use std::{mem::MaybeUninit, net::Ipv6Addr, sync::LazyLock};
 
 use memchr::memmem::Finder;
 
@@ -198,28 +198,78 @@ fn host(
     }
 }
 
-/// A host and an optional port, without user, path or blanks. Both may be empty (RFC 3986, section
-/// 3.2).
+/// A host and an optional port, without user, path or blanks; or nothing, where no host is known
+/// (RFC 9112, section 3.2).
 fn is_authority(authority: &[u8]) -> bool {
-    let is_name = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(b);
-    let is_literal = |b: &u8| is_name(b) || *b == b':';
     let port = if let Some(inside) = authority.strip_prefix(b"[") {
         let Some(end) = inside.iter().position(|b| *b == b']') else { return false };
-        if end == 0 || !inside[..end].iter().all(is_literal) {
+        if !is_literal(&inside[..end]) {
             return false;
         }
         &inside[end + 1..]
     } else {
         let end = authority.iter().position(|b| *b == b':').unwrap_or(authority.len());
-        if !authority[..end].iter().all(is_name) {
+        // RFC 9110, section 4.2.1: a port needs a host.
+        if !is_name(&authority[..end]) || (end == 0 && !authority.is_empty()) {
             return false;
         }
         &authority[end..]
     };
     match port.strip_prefix(b":") {
-        Some(digits) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        Some(digits) => digits.is_empty() || is_port(digits),
         None => port.is_empty(),
     }
+}
+
+/// A registered name or an IPv4 address: whatever stands behind a `%` is a byte in hexadecimal digits.
+fn is_name(name: &[u8]) -> bool {
+    let is_hex = |at: usize| name.get(at).is_some_and(u8::is_ascii_hexdigit);
+    name.iter().enumerate().all(|(at, byte)| match byte {
+        b'%' => is_hex(at + 1) && is_hex(at + 2),
+        byte => is_plain(*byte),
+    })
+}
+
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+        )
+}
+
+/// What stands in brackets: an IPv6 address, or one of a version to come.
+fn is_literal(inside: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(inside) else { return false };
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return true;
+    }
+    let version = text.strip_prefix(['v', 'V']).and_then(|rest| rest.split_once('.'));
+    version.is_some_and(|(version, address)| {
+        !version.is_empty()
+            && version.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && !address.is_empty()
+            && address.bytes().all(|byte| byte == b':' || is_plain(byte))
+    })
+}
+
+fn is_port(digits: &[u8]) -> bool {
+    // A sign would be read too.
+    let is_number = digits.iter().all(u8::is_ascii_digit);
+    is_number && str::from_utf8(digits).is_ok_and(|text| text.parse::<u16>().is_ok())
 }
 
 fn expectation(headers: &[httparse::Header<'_>]) -> Result<(), Fault> {
@@ -335,6 +385,17 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: [::1]a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a[::1]\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: []\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: [zz]\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: [:::1]\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: [127.0.0.1]\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: [1:2:3:4:5:6:7:8:9]\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: [v.a]\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: :80\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a:+80\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a%zz\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a%4\r\n\r\n",
+            "GET http://a%zz/ HTTP/1.1\r\nHost: a%zz\r\n\r\n",
             "GET /  HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n",
@@ -353,6 +414,31 @@ mod tests {
         assert_eq!(status("GET / HTTP/3.0\r\nHost: a\r\n\r\n"), 505);
         assert_eq!(status("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"), 405);
         assert_eq!(status("GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n"), 417);
+    }
+
+    #[test]
+    fn hosts_of_every_form_are_taken() {
+        for host in [
+            "",
+            "a",
+            "a.",
+            "a:",
+            "a:80",
+            "a:00080",
+            "a:65535",
+            "127.0.0.1:1",
+            "[::1]",
+            "[::1]:80",
+            "[2001:db8::7]",
+            "[::ffff:1.2.3.4]",
+            "[v1.a:b]",
+            "a%41b",
+            "a_b",
+            "~!$&'()*+,;=",
+        ] {
+            let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert!(matches!(judge(&head), Inspected::Whole { .. }), "{host}");
+        }
     }
 
     #[test]

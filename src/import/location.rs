@@ -13,7 +13,9 @@ use super::{
     rewrite::{self, Rule},
     scope::{Context, Scope},
     server::{Server, hosts, is_to_https, service_name},
-    split, value,
+    split,
+    upstream::Manner,
+    value,
 };
 
 /// What the services of all servers share.
@@ -54,6 +56,8 @@ enum Action<'a> {
     Forward(&'a Directive),
     /// They are sent elsewhere.
     Redirect(Rule),
+    /// They are sent elsewhere by the block's own rules.
+    Rewrite,
     /// They are refused.
     Refuse,
 }
@@ -283,6 +287,10 @@ impl<'a> Services<'_, 'a> {
             scope.own("deny").iter().for_each(|rule| context.ledger.carry(rule));
             return Some((scope.clone(), Action::Refuse));
         }
+        if scope.own("rewrite").iter().any(|rule| rewrite::sends_away(rule)) {
+            context.ledger.differs(location, "what no rewrite matches gets 503, and no file");
+            return Some((scope.clone(), Action::Rewrite));
+        }
         None
     }
 
@@ -300,7 +308,7 @@ impl<'a> Services<'_, 'a> {
                 pass = Some((directive, found));
             }
             Action::Redirect(rule) => rules.push(rule),
-            Action::Refuse => {}
+            Action::Rewrite | Action::Refuse => {}
         }
         let path = site.paths.first().map(|path| value::name(path)).filter(|name| name != "site");
         let base = service_name(site.server);
@@ -348,15 +356,16 @@ impl<'a> Services<'_, 'a> {
             if let Some(id) = &found.user_id {
                 section.set_because("user_id", toml::Value::Array(vec![id.as_str().into()]), "");
             }
-            if let Some((word, at)) = &found.balance {
-                let why = at.clone().unwrap_or_else(|| "nginx's default".into());
+            let manner = &found.manner;
+            if let Some((word, at)) = &manner.balance {
+                let why = at.as_ref().map_or_else(|| "nginx's default".into(), ToString::to_string);
                 section.set_because("balance", *word, why);
             }
-            if let Some((passive, at)) = &found.passive {
+            if let Some((passive, at)) = &manner.passive {
                 let health = super::document::table([("passive".to_owned(), passive.clone())]);
-                section.set_because("health", health, at.as_str());
+                section.set_because("health", health, at.to_string());
             }
-            patience::patience(context, &site.scope, &mut section, found.keepalive.as_ref());
+            patience::patience(context, &site.scope, &mut section, manner.keepalive.as_ref());
             if let Some(uri) = &found.uri {
                 let from = site.paths.first().map_or("/", String::as_str);
                 let written = path_of(site.directive);
@@ -448,7 +457,6 @@ impl<'a> Services<'_, 'a> {
             && target.split(':').next().is_some_and(|host| {
                 host.contains('.') && host.parse::<std::net::Ipv4Addr>().is_err()
             });
-        let first = divided.groups.first().cloned().unwrap_or_default();
         Some(Forward {
             scheme: scheme.to_owned(),
             uri,
@@ -456,9 +464,7 @@ impl<'a> Services<'_, 'a> {
             baseline: divided.baseline,
             user_id: choice.user_id,
             comments: choice.comments,
-            balance: first.balance.clone().map(|(word, at)| (word, at.map(|at| at.to_string()))),
-            passive: first.passive.clone().map(|(value, at)| (value, at.to_string())),
-            keepalive: first.keepalive.clone(),
+            manner: divided.manner,
             own_host: outside.then_some(target),
         })
     }
@@ -472,9 +478,7 @@ struct Forward {
     baseline: Option<String>,
     user_id: Option<String>,
     comments: Vec<String>,
-    balance: Option<(&'static str, Option<String>)>,
-    passive: Option<(toml::Value, String)>,
-    keepalive: Option<(String, super::parser::Place)>,
+    manner: Manner,
     own_host: Option<String>,
 }
 

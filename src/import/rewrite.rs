@@ -39,15 +39,7 @@ impl Rule {
 /// Reads a `rewrite`.
 pub fn rewrite(context: &Context<'_>, directive: &Directive, names: &[&str]) -> Option<Rule> {
     let ledger = context.ledger;
-    let flag = directive.arg(2);
-    let away =
-        ["http://", "https://", "$scheme"].iter().any(|start| directive.arg(1).starts_with(start));
-    let status = match flag {
-        "permanent" => Some(301),
-        "redirect" => Some(302),
-        _ if away => Some(302),
-        _ => None,
-    };
+    let (flag, status) = (directive.arg(2), status(directive));
     let rule = whole(directive.arg(0)).and_then(|pattern| rule(pattern, directive.arg(1), names));
     match rule {
         Ok((pattern, to)) => {
@@ -65,6 +57,22 @@ pub fn rewrite(context: &Context<'_>, directive: &Directive, names: &[&str]) -> 
             ledger.left(directive, why);
             None
         }
+    }
+}
+
+/// Whether a `rewrite` sends clients to another address.
+pub fn sends_away(directive: &Directive) -> bool {
+    status(directive).is_some()
+}
+
+/// The status of a `rewrite` that sends clients to another address.
+fn status(directive: &Directive) -> Option<i64> {
+    let away = ["http://", "https://", "$scheme"];
+    match directive.arg(2) {
+        "permanent" => Some(301),
+        "redirect" => Some(302),
+        _ if away.iter().any(|start| directive.arg(1).starts_with(start)) => Some(302),
+        _ => None,
     }
 }
 

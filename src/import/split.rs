@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::{
     parser::Directive,
     scope::{Context, Scope},
-    upstream::{Group, Pool, group, pool_names},
+    upstream::{Group, Manner, Pool, group, pool_names},
     value::{self, Part},
 };
 use crate::model::Share;
@@ -179,8 +179,8 @@ pub struct Divided {
     pub pools: Vec<Pool>,
     /// The baseline, if it has to be said.
     pub baseline: Option<String>,
-    /// What the pools are made of.
-    pub groups: Vec<Rc<Group>>,
+    /// What is the same for all of them.
+    pub manner: Manner,
 }
 
 /// The pools of a choice; `None` if a target is no upstream and no address.
@@ -196,9 +196,10 @@ pub fn pools(context: &Context<'_>, choice: &Choice, port: u16, by: &Directive) 
     if !context.may(count) {
         return None;
     }
+    let manner = Manner::of(context, &groups, by);
     if let ([only], [target]) = (groups.as_slice(), targets.as_slice()) {
         let (pools, baseline) = single(only, target);
-        return Some(Divided { pools, baseline, groups });
+        return Some(Divided { pools, baseline, manner });
     }
     let names = pool_names(&targets);
     let mut pools = Vec::new();
@@ -209,7 +210,7 @@ pub fn pools(context: &Context<'_>, choice: &Choice, port: u16, by: &Directive) 
     let baseline = baseline(&pools);
     // The one that takes the rest first, as people read it.
     pools.sort_by_key(|pool| pool.weight.is_some());
-    Some(Divided { pools, baseline, groups })
+    Some(Divided { pools, baseline, manner })
 }
 
 fn pool(name: &str, group: &Group, endpoints: Vec<(String, u64)>, weight: Option<String>) -> Pool {

@@ -447,6 +447,21 @@ fn what_is_written_passes_the_check() {
             "\"100ms\"",
         ),
         (
+            split("server b;", "server c max_fails=3 fail_timeout=30s;"),
+            "service/web/health/passive",
+            "{ failures = 3, for = \"30s\" }",
+        ),
+        (
+            format!("server {{ {pass} location /p {{ rewrite ^/p/(.*)$ /q/$1 permanent; }} }}"),
+            "service/web-p/paths",
+            "[\"/p\"]",
+        ),
+        (
+            format!("server {{ {pass} location /p {{ rewrite ^/p/(.*)$ /q/$1 last; }} }}"),
+            "service/web-p",
+            "-",
+        ),
+        (
             "server { server_name *.a.com; return 301 http://$server_name$request_uri; }".to_owned(),
             "service/a-com/redirect",
             "-",
@@ -490,6 +505,35 @@ fn what_is_written_passes_the_check() {
 fn headers_that_lbd_cannot_set_are_taken_from_clients() {
     let (table, _) = service("proxy_set_header X-User $ssl_client_s_dn;");
     assert_eq!(at(&table, "request_headers/remove"), "[\"X-User\"]");
+}
+
+/// A service that is divided between two upstreams with these servers.
+fn split(blue: &str, green: &str) -> String {
+    format!(
+        "split_clients $remote_addr $v {{ 10% green; * blue; }} upstream blue {{ {blue} }}
+         upstream green {{ {green} }} server {{ location / {{ proxy_pass http://$v; }} }}"
+    )
+}
+
+#[test]
+fn what_pools_of_a_service_cannot_have_each_is_told() {
+    let told = |blue: &str, green: &str| {
+        let notes = imported(&split(blue, green)).notes.into_iter();
+        let told = notes.filter(|note| note.why.starts_with("lbd has one "));
+        told.map(|note| note.why).collect::<Vec<_>>()
+    };
+    let fails = "server a max_fails=3;";
+    assert_eq!(told(fails, fails), Vec::<String>::new());
+    for (blue, green, what) in [
+        (fails, "server b;", "max_fails and fail_timeout"),
+        ("server b;", fails, "max_fails and fail_timeout"),
+        ("server a; keepalive_timeout 5s;", "server b;", "keepalive_timeout"),
+        ("server a; server b; least_conn;", "server c; server d;", "balance"),
+    ] {
+        let begins = format!("lbd has one {what} for all pools of a service: that of ");
+        let told = told(blue, green);
+        assert!(told.len() == 1 && told[0].starts_with(&begins), "{told:?}");
+    }
 }
 
 /// Method: every directive that the parser finds is counted, noted, or inside one that is not needed.

@@ -42,6 +42,51 @@ pub struct Group {
     pub comments: Vec<String>,
 }
 
+/// How endpoints are chosen, left out and kept: lbd has one manner for all pools of a service.
+#[derive(Default)]
+pub struct Manner {
+    /// How one is chosen.
+    pub balance: Option<(&'static str, Option<Place>)>,
+    /// When one is out.
+    pub passive: Option<(Value, Place)>,
+    /// How long an unused connection is kept.
+    pub keepalive: Option<(String, Place)>,
+}
+
+impl Manner {
+    /// What the first of these says that says anything; where others do not, it is told at `by`.
+    pub fn of(context: &Context<'_>, groups: &[Rc<Group>], by: &Directive) -> Self {
+        // What a file says comes before what nginx does where it says nothing.
+        let balances = || groups.iter().filter_map(|group| group.balance.clone());
+        let manner = Self {
+            balance: balances().min_by_key(|(_, at)| at.is_none()),
+            passive: groups.iter().find_map(|group| group.passive.clone()),
+            keepalive: groups.iter().find_map(|group| group.keepalive.clone()),
+        };
+        let tell = |what: &str, at: &Place| {
+            let why = format!("lbd has one {what} for all pools of a service: that of {at}");
+            context.ledger.differs(by, why);
+        };
+        // One endpoint is chosen in no manner.
+        if let Some((word, Some(at))) = &manner.balance
+            && balances().any(|(other, _)| other != *word)
+        {
+            tell("balance", at);
+        }
+        if let Some((passive, at)) = &manner.passive
+            && groups.iter().any(|g| g.passive.as_ref().is_none_or(|(other, _)| other != passive))
+        {
+            tell("max_fails and fail_timeout", at);
+        }
+        if let Some((span, at)) = &manner.keepalive
+            && groups.iter().any(|g| g.keepalive.as_ref().is_none_or(|(other, _)| other != span))
+        {
+            tell("keepalive_timeout", at);
+        }
+        manner
+    }
+}
+
 /// Reads what `target` means: the name of an upstream, or an address. `None` if it is neither.
 pub fn group(context: &Context<'_>, target: &str, port: u16, by: &Directive) -> Option<Rc<Group>> {
     if let Some(upstream) = context.upstream(target) {

@@ -88,8 +88,12 @@ impl Routes {
         } else {
             self.host(host)
         };
-        let path = normal(path);
-        paths.ok_or(Unrouted::Host)?.find(&path).ok_or(Unrouted::Path)
+        let paths = paths.ok_or(Unrouted::Host)?;
+        let found = paths.find(&normal(path));
+        match read_otherwise(path) {
+            Some(other) if paths.find(&other) != found => Err(Unrouted::Path),
+            Some(_) | None => found.ok_or(Unrouted::Path),
+        }
     }
 
     fn host(&self, host: &str) -> Option<&Paths> {
@@ -101,6 +105,23 @@ impl Routes {
         let exact = || if self.exact.is_empty() { None } else { self.exact.get(host) };
         exact().or_else(wildcard).or(self.any.as_ref())
     }
+}
+
+/// The path as other endpoints understand it: `%2F` is a slash to them, or what follows a `;` in a segment
+/// is no part of its name. Where that would lead to another service, none can tell what is meant.
+fn read_otherwise(path: &str) -> Option<String> {
+    let is_escaped = |at: usize| {
+        let escape = path.get(at..at + 3);
+        escape.is_some_and(|escape| escape.eq_ignore_ascii_case("%2F"))
+    };
+    let has_slash = path.contains('%') && path.match_indices('%').any(|(at, _)| is_escaped(at));
+    if !has_slash && !path.contains(';') {
+        return None;
+    }
+    let names: Vec<&str> =
+        path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
+    let plain = names.join("/").replace("%2F", "/").replace("%2f", "/");
+    Some(normal(&plain).into_owned())
 }
 
 /// The path that an endpoint will most likely understand: escapes decoded but for `%2F`, dot segments
@@ -139,11 +160,11 @@ impl Paths {
         Ok(())
     }
 
-    /// A prefix covers whole segments: `/api` covers `/api` and `/api/x`, not `/apix`.
+    /// A prefix covers whole segments: `/api` covers `/api`, `/api/x` and `/api;v=1`, not `/apix`.
     fn find(&self, path: &str) -> Option<usize> {
         let covers = |prefix: &str| {
             path.strip_prefix(prefix).is_some_and(|rest| {
-                rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/')
+                rest.is_empty() || prefix.ends_with('/') || rest.starts_with(['/', ';'])
             })
         };
         self.0.iter().find(|(prefix, _)| covers(prefix)).map(|(_, service)| *service)
@@ -208,8 +229,32 @@ mod tests {
         {
             assert_eq!(r.find("a", path), Ok(1), "{path}");
         }
-        for path in ["/admin/..", "/x%2Fadmin", "/../x", "/%", "/..", "//"] {
+        for path in
+            ["/admin;v=1", "/admin;v=1/x", "/admin/x;y", "/admin%3Bx/../admin", "/admin/a%2Fb"]
+        {
+            assert_eq!(r.find("a", path), Ok(1), "{path}");
+        }
+        for path in ["/admin/..", "/x%2Fadmin", "/../x", "/%", "/..", "//", "/x;/admin", "/;"] {
             assert_eq!(r.find("a", path), Ok(0), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_endpoints_read_differently_leads_nowhere() {
+        let r = routes(&[(&["a"], &["/"]), (&["a"], &["/admin"])]);
+        for path in [
+            "/admin%2Fx",
+            "/admin%2fx",
+            "/x%2F..%2Fadmin",
+            "/x/..%2fadmin",
+            "/admin/..%2Fx",
+            "/..;/admin",
+            "/x/..;v=1/admin",
+            "/admin/..;/x",
+            "/;/admin",
+            "/%2Fadmin",
+        ] {
+            assert_eq!(r.find("a", path), Err(Unrouted::Path), "{path}");
         }
     }
 

@@ -12,7 +12,7 @@ use std::{
 use brotli::CompressorWriter;
 use bytes::Bytes;
 use flate2::write::GzEncoder;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
@@ -60,6 +60,9 @@ pub fn begin(
     response: &mut ResponseHeader,
     compression: &Compression,
 ) -> Result<Option<Box<Encoder>>> {
+    if response.status == StatusCode::NOT_MODIFIED {
+        return unchanged(asked, response).map(|()| None);
+    }
     let length = text(&response.headers, &header::CONTENT_LENGTH).parse().ok();
     let is_wanted = {
         let headers = &response.headers;
@@ -101,6 +104,20 @@ pub fn begin(
     }
     response.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
     Encoder::new(algorithm, length.is_none()).map(|encoder| Some(Box::new(encoder))).map_err(broken)
+}
+
+/// Who holds a compressed form is told that this one is unchanged: under the tag of the plain form, parts
+/// of both could be put together (RFC 9110, section 15.4.5).
+fn unchanged(asked: &RequestHeader, response: &mut ResponseHeader) -> Result<()> {
+    let weak = weakened(&text(&response.headers, &header::ETAG));
+    let held = text(&asked.headers, &header::IF_NONE_MATCH);
+    match weak.filter(|weak| held.contains(weak)) {
+        Some(weak) => {
+            response.insert_header(header::ETAG, weak)?;
+            vary(response)
+        }
+        None => Ok(()),
+    }
 }
 
 /// All values of a header as one text.

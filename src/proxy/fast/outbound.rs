@@ -43,6 +43,7 @@ enum Kind {
     Hop,
     /// The full path knows what to do with it.
     Special,
+    Coding,
     Connection,
     Te,
     Trailer,
@@ -77,7 +78,7 @@ impl Kind {
             ("x-forwarded-host", Kind::ForwardedHost),
             ("proxy-connection", Kind::Hop),
             ("x-forwarded-proto", Kind::ForwardedProto),
-            ("transfer-encoding", Kind::Plain),
+            ("transfer-encoding", Kind::Coding),
             ("proxy-authenticate", Kind::Special),
             ("proxy-authorization", Kind::Special),
             ("proxy-authentication-info", Kind::Special),
@@ -113,7 +114,9 @@ pub fn write<'h>(
         let value = header.value;
         match Kind::of(header.name) {
             Kind::Plain => {}
-            Kind::Special => return None,
+            // In capitals it is the same, which not every endpoint knows.
+            Kind::Coding if value == b"chunked" => {}
+            Kind::Coding | Kind::Special => return None,
             Kind::Hop | Kind::ForwardedFor | Kind::Tracestate => continue,
             Kind::Connection => {
                 for option in members(value) {
@@ -378,6 +381,7 @@ mod tests {
             "Upgrade: h2c",
             "Connection: keep-alive, x-own",
             "Proxy-Authorization: x",
+            "Transfer-Encoding: Chunked",
             "Cookie: a=1\r\nCookie: b=2",
         ] {
             assert_eq!(asked("10.0.0.0/8", &["Host: a", header]), None, "{header}");
