@@ -205,7 +205,7 @@ fn trailers_of_answers_pass_on_the_lean_path_only() {
     }
 }
 
-/// Method: one endpoint writes a large body with trailers in the smallest pieces.
+/// Method: an endpoint writes a large body with trailers in the smallest pieces, behind an interim answer.
 #[test]
 fn trailers_of_answers_come_in_any_pieces() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -216,8 +216,9 @@ fn trailers_of_answers_come_in_any_pieces() {
         stream.set_nodelay(true).unwrap();
         while lines(&mut from).is_ok() {
             let big = "x".repeat(100_000);
+            let hints = "HTTP/1.1 103 Early Hints\r\nConnection: x\r\n\r\n";
             let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-            write!(stream, "{head}186a0\r\n{big}\r\n").unwrap();
+            write!(stream, "{hints}{head}186a0\r\n{big}\r\n").unwrap();
             for byte in b"0\r\nA: 1\r\nHost: x\r\nB: 2\r\n\r\n" {
                 stream.write_all(&[*byte]).unwrap();
             }

@@ -238,9 +238,8 @@ impl Trip {
         }
         head.write(answer.body, self.hides_hsts, &mut self.reply);
         self.wire.is_bulky = matches!(answer.body, Body::Length(BULKY..));
-        if !head.passes_trailers(answer.body) {
-            self.trailers = Trailers::private();
-        }
+        let passes = head.passes_trailers(answer.body);
+        self.trailers = if passes { Trailers::default() } else { Trailers::private() };
         self.wire.input.advance(answer.length);
         Ok(Some(answer))
     }
