@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
 use rustls::{ServerConfig, ServerConnection, server::Acceptor};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
@@ -92,18 +91,6 @@ impl Socket {
         match self {
             Self::Plain(tcp) => tcp.poll_read_ready(cx),
             Self::Tls(_) => Poll::Ready(Ok(())),
-        }
-    }
-
-    /// Reads what has come, without waiting.
-    ///
-    /// # Errors
-    ///
-    /// The socket's; `WouldBlock` also through TLS, which can only tell while it waits.
-    pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        match self {
-            Self::Plain(tcp) => tcp.try_read_buf(buffer),
-            Self::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 

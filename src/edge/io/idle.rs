@@ -12,6 +12,7 @@ use std::{
 
 use bytes::BytesMut;
 use tokio::{
+    io::AsyncReadExt,
     net::TcpStream,
     time::{Instant, Sleep, sleep_until},
 };
@@ -98,14 +99,17 @@ impl EdgeIo {
     /// Reads what comes on a plain connection: whether there is anything. `None`: not until `pause` ends.
     fn poll_come(&mut self, cx: &mut Context<'_>, pause: Instant) -> Poll<Option<bool>> {
         // A new socket is taken for readable until it was read once.
-        while let Poll::Ready(ready) = self.socket.poll_readable(cx) {
-            make_room(&mut self.input);
-            match ready.and_then(|()| self.socket.try_read(&mut self.input)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    buffers::give(std::mem::take(&mut self.input));
-                }
-                read => return Poll::Ready(Some(read.is_ok_and(|read| read > 0))),
+        if let Poll::Ready(ready) = self.socket.poll_readable(cx) {
+            if ready.is_err() {
+                return Poll::Ready(Some(false));
             }
+            make_room(&mut self.input);
+            // Not `try_read`, after which the socket would count as readable still, and be read once more.
+            let read = pin!(self.socket.read_buf(&mut self.input)).poll(cx);
+            if let Poll::Ready(read) = read {
+                return Poll::Ready(Some(read.is_ok_and(|read| read > 0)));
+            }
+            buffers::give(std::mem::take(&mut self.input));
         }
         poll_pause(&mut self.timer, pause, cx).map(|()| None)
     }
