@@ -18,7 +18,8 @@ use crate::{
     proxy::{
         exchange::Exchange,
         fast::{Fast, Served},
-        full::{Full, Handed},
+        full::Full,
+        handed::Handed,
     },
 };
 
@@ -29,7 +30,7 @@ const FIRST_REQUEST: Duration = Duration::from_millis(250);
 /// Serves a connection to its end: `fast` has the first word on each request. `refused` is told the status of a request that is no request.
 pub async fn serve(
     io: EdgeIo,
-    fast: &Fast,
+    fast: &Arc<Fast>,
     full: &Arc<HttpProxy<Full>>,
     stop: ShutdownWatch,
     refused: Arc<dyn Fn(u16) + Send + Sync>,
@@ -38,7 +39,7 @@ pub async fn serve(
     // What is boxed below is not served on most connections, and would make each of them larger.
     if io.is_http2() {
         io.pass_everything();
-        return Box::pin(http2::serve(io, full, stop)).await;
+        return Box::pin(http2::serve(io, fast, full, stop)).await;
     }
     let mut grace = FIRST_REQUEST;
     loop {
@@ -50,7 +51,7 @@ pub async fn serve(
         }
         match io.next_request().await {
             Ok(Next::Request) => {}
-            Ok(Next::Http2) => return Box::pin(http2::serve(io, full, stop)).await,
+            Ok(Next::Http2) => return Box::pin(http2::serve(io, fast, full, stop)).await,
             Err(NoRequest::Gone) => return,
             Err(NoRequest::Refused(fault)) => {
                 refused(fault.status);
