@@ -47,7 +47,7 @@ bench-shift: bench-build
 	python3 -B benches/side_by_side/shift.py $(SHIFT) </dev/null
 
 bench-build: deps
-	$(CARGO) build --locked --release --bins --example relay --example open_loop </dev/null
+	$(CARGO) build --locked --release --bins --example relay --example open_loop --example allocations </dev/null
 
 bench-decide: deps
 	$(CARGO) bench --locked $(QUICK) --bench decision --bench tally -- --noplot </dev/null

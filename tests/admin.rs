@@ -213,6 +213,7 @@ fn metrics_have_their_documented_names() {
         "lbd_maintenance{service=\"app\"} 0",
         "lbd_revision 2",
         "lbd_connections{listener=\"http\"}",
+        "lbd_connections_parked{listener=\"http\"} ",
         "lbd_config_reloads_total{result=",
         "process_resident_memory_bytes ",
     ] {

@@ -381,7 +381,9 @@ impl World {
             for _ in 0..REQUESTS {
                 let user = self.rng.usize(..2000);
                 let placed = placed(&snapshot, at, &format!("crowd-{user}"));
-                let Some((pool, placement)) = placed else { continue };
+                // Whom a list sends somewhere is not told of.
+                let by_bucket = placed.filter(|(_, placed)| placed.rule == Rule::Bucket);
+                let Some((pool, placement)) = by_bucket else { continue };
                 let watch = self.model.watch(&service).unwrap();
                 let fails = pool == "green" && self.rng.u64(..100) < self.failing;
                 samples.push(Sample {

@@ -22,6 +22,7 @@ mod laws;
 mod limits;
 mod maintenance;
 mod notices;
+mod parking;
 mod paths;
 mod pausing;
 mod policy;

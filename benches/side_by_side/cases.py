@@ -16,6 +16,9 @@ import peers
 PROXIES = ("lbd", "nginx", "haproxy", "envoy")
 PART = 0.7
 ALL = (*PROXIES, "relay")
+# Seconds for which every peer is left alone before its memory is looked at: lbd parks a connection after
+# one, and allocators give memory back when they find the time.
+LEFT_ALONE = 3
 DATA = {"read", "readv", "recvfrom", "recvmsg", "recvmmsg", "write", "writev", "sendto", "sendmsg",
         "sendmmsg", "sendfile", "splice"}
 
@@ -40,7 +43,7 @@ class Case:
     @property
     def unit(self):
         units = {"idle": "KiB per connection", "latency": "µs added at p99",
-                 "syscalls": "data syscalls per request"}
+                 "syscalls": "data syscalls per request", "allocations": "allocations per request"}
         return units.get(self.kind, "CPU µs per request")
 
 
@@ -73,6 +76,7 @@ CASES = [
          peers=("lbd",)),
     Case("syscalls", "system calls, 128 B, keep-alive, 64 connections", "syscalls",
          peers=("lbd", "nginx", "haproxy")),
+    Case("allocations", "how often lbd allocates, 128 B", "allocations", peers=("lbd",)),
 ]
 
 
@@ -141,9 +145,11 @@ class Bench:
         try:
             port = peer.place.tls if case.tls else peer.place.plain
             load.release(load.hold_idle(port, 10, case.tls))
+            time.sleep(LEFT_ALONE)
             before = settled(peer.group)
             held = load.hold_idle(port, connections, case.tls)
             try:
+                time.sleep(LEFT_ALONE)
                 after = settled(peer.group)
             finally:
                 load.release(held)

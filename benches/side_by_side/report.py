@@ -70,7 +70,8 @@ def table(name, result):
 
 
 def figure(number):
-    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.1f}"
+    digits = 0 if abs(number) >= 100 else 1 if abs(number) >= 1 else 2
+    return f"{number:.{digits}f}"
 
 
 def details(rows):

@@ -9,6 +9,7 @@ proxy's part of its core shows; proxies are then compared at different parts of 
 """
 
 import argparse
+import json
 import os
 import platform
 import shlex
@@ -32,6 +33,8 @@ import tools
 ROOT = Path(__file__).resolve().parents[2]
 # What part of the time a proxy may wait for its core before its response times are not its own.
 BUSY = 0.05
+# How many requests are looked at for allocations.
+COUNTED = 10_000
 NOT_JUDGED = "other work had the proxies' core meanwhile: these times say nothing"
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 
@@ -67,7 +70,7 @@ def arguments():
     names = [case.name for case in cases.CASES]
     parser.add_argument("--lbd", default=TARGET / "release/lbd", help="lbd's binary")
     parser.add_argument("--helpers", default=TARGET / "release/examples",
-                        help="the folder of the examples relay and open_loop")
+                        help="the folder of the examples relay, open_loop and allocations")
     parser.add_argument("--case", action="append", choices=names, metavar="NAME",
                         help="only this case; may be repeated: " + ", ".join(names))
     parser.add_argument("--peer", action="append", choices=list(peers.COMMANDS)[1:], metavar="NAME",
@@ -92,8 +95,9 @@ def find(options):
     installed = tools.install(["nginx", "haproxy", "wrk", "h2load", "strace", "openssl"])
     helpers = Path(options.helpers)
     found = {**installed, "lbd": str(options.lbd), "relay": str(helpers / "relay"),
-             "open_loop": str(helpers / "open_loop"), "envoy": tools.envoy(options.cache)}
-    for name in ("lbd", "relay", "open_loop"):
+             "open_loop": str(helpers / "open_loop"), "allocations": str(helpers / "allocations"),
+             "envoy": tools.envoy(options.cache)}
+    for name in ("lbd", "relay", "open_loop", "allocations"):
         if not os.access(found[name], os.X_OK):
             sys.exit(f"{found[name]} is not there; `make bench` builds it")
     for name in ("nginx", "wrk", "h2load", "openssl"):
@@ -168,7 +172,7 @@ def measure(bench, case, options, binaries, results):
     """The samples of each peer, round by round, and what is to be known of them."""
     names = [name for name in case.peers if name == "direct" or binaries.get(name)]
     kinds = {"closed": closed, "latency": latency, "idle": idle, "workers": workers,
-             "syscalls": syscalls}
+             "syscalls": syscalls, "allocations": allocations}
     try:
         return kinds[case.kind](bench, case, names, options, binaries, results)
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
@@ -222,7 +226,7 @@ def latency(bench, case, names, options, _, results):
 def idle(bench, case, names, options, *_):
     # Once: memory hardly scatters.
     samples = rounds(names, 1, lambda name: bench.idle(case, name, options.idle))
-    return samples, f"{options.idle} connections, each asked once before"
+    return samples, f"{options.idle} connections, each asked once before and left alone for {cases.LEFT_ALONE} s"
 
 
 def workers(bench, case, _, options, *__):
@@ -249,6 +253,14 @@ def syscalls(bench, case, names, options, binaries, *_):
         raise RuntimeError("strace is not there")
     samples = rounds(names, 1, lambda name: bench.syscalls(binaries["strace"], case, name))
     return samples, "counted by strace, which slows the proxy; not comparable with other rates"
+
+
+def allocations(bench, _, __, ___, binaries, *____):
+    out = machine.run([binaries["allocations"], str(COUNTED)], bench.load_cores, 120)
+    counted = json.loads(out)
+    samples = {"kept connection": [{"value": counted["kept"], "errors": 0}],
+               "new connection": [{"value": counted["new"], "errors": 0}]}
+    return samples, f"{COUNTED} requests to a worker in a process whose allocator counts, after 2,000 others"
 
 
 if __name__ == "__main__":

@@ -32,8 +32,9 @@ impl Control {
         }
         out.add(Metric::Revision, &[], self.model.state.revision.0 as f64);
         for listener in &self.place.listeners {
-            let open = listener.tally.in_flight() as f64;
-            out.add(Metric::Connections, &[("listener", listener.name.as_str())], open);
+            let (labels, tally) = ([("listener", listener.name.as_str())], &listener.tally);
+            out.add(Metric::Connections, &labels, tally.open() as f64);
+            out.add(Metric::ConnectionsParked, &labels, tally.parked() as f64);
         }
         for one in self.certificates(clock::now()).certificates {
             let labels = [("listener", one.listener.as_str()), ("file", one.cert.as_str())];

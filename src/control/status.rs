@@ -56,7 +56,7 @@ impl Control {
             .map(|l| ListenerStatus {
                 name: l.name.clone(),
                 address: l.address.to_string(),
-                connections: l.tally.in_flight(),
+                connections: l.tally.open(),
             })
             .collect()
     }

@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Admitted {
     /// Its bytes.
-    pub io: EdgeIo,
+    pub io: Box<EdgeIo>,
     /// Its place among those of its client, where these are limited.
     pub counted: Option<Counted>,
 }
@@ -55,7 +55,7 @@ pub async fn admit(
     let ends = Ends { client: peer, ..ends };
     let mut client = Client::new(ends, listener, draining);
     client.is_secure = socket.is_secure();
-    Ok(Admitted { io: EdgeIo::new(socket, Arc::new(client)), counted })
+    Ok(Admitted { io: Box::new(EdgeIo::new(socket, Arc::new(client))), counted })
 }
 
 /// Who the proxy in front says its client is.

@@ -11,7 +11,7 @@ use pingora_proxy::HttpProxy;
 
 use super::{
     http2,
-    io::{EdgeIo, Next, NoRequest},
+    io::{EdgeIo, Next, NoRequest, idle::Wait},
 };
 use crate::{
     page::raw_refusal,
@@ -27,52 +27,60 @@ use crate::{
 /// bytes are likely on their way.
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
 
-/// Serves a connection to its end: `fast` has the first word on each request. `refused` is told the status of a request that is no request.
+/// Serves a connection until it ends, or has been idle for so long that it is better parked: then it is
+/// returned. `fast` has the first word on each request. `refused` is told the status of a request that is
+/// no request.
 pub async fn serve(
-    io: EdgeIo,
+    mut io: Box<EdgeIo>,
     fast: &Arc<Fast>,
     full: &Arc<HttpProxy<Full>>,
-    stop: ShutdownWatch,
-    refused: Arc<dyn Fn(u16) + Send + Sync>,
-) {
-    let mut io = Box::new(io);
+    stop: &ShutdownWatch,
+    refused: &(dyn Fn(u16) + Send + Sync),
+) -> Option<Box<EdgeIo>> {
     // What is boxed below is not served on most connections, and would make each of them larger.
     if io.is_http2() {
         io.pass_everything();
-        return Box::pin(http2::serve(io, fast, full, stop)).await;
+        Box::pin(http2::serve(io, fast, full, stop.clone())).await;
+        return None;
     }
-    let mut grace = FIRST_REQUEST;
     loop {
+        let grace = if io.is_new() { FIRST_REQUEST } else { Duration::ZERO };
         tokio::select! {
             // Biased: a request that has arrived is served even while stopping.
             biased;
-            idle = io.idle() => if idle.is_err() { return },
-            () = stopped(stop.clone(), grace) => return,
+            idle = io.idle() => match idle {
+                Ok(Wait::Over) => {}
+                // While stopping, it is only waited for what is on its way.
+                Ok(Wait::Long) if io.client().is_draining() => continue,
+                Ok(Wait::Long) => return Some(io),
+                Err(_) => return None,
+            },
+            () = stopped(stop, grace) => return None,
         }
         match io.next_request().await {
             Ok(Next::Request) => {}
-            Ok(Next::Http2) => return Box::pin(http2::serve(io, fast, full, stop)).await,
-            Err(NoRequest::Gone) => return,
+            Ok(Next::Http2) => {
+                Box::pin(http2::serve(io, fast, full, stop.clone())).await;
+                return None;
+            }
+            Err(NoRequest::Gone) => return None,
             Err(NoRequest::Refused(fault)) => {
                 refused(fault.status);
                 let answer = raw_refusal(fault.status, fault.why, jiff::Timestamp::now());
-                return io.answer_and_close(answer.as_bytes()).await;
+                Box::pin(io.answer_and_close(answer.as_bytes())).await;
+                return None;
             }
         }
         let begun = match fast.serve(&mut io).await {
             Served::Left(begun) => begun,
-            Served::Kept => {
-                grace = Duration::ZERO;
-                continue;
+            Served::Kept => continue,
+            Served::Closed => {
+                close(io).await;
+                return None;
             }
-            Served::Closed => return close(io).await,
-            Served::Broken => return,
+            Served::Broken => return None,
         };
-        match exchange(io, full, &stop, begun).await {
-            Some(kept) => io = kept,
-            None => return,
-        }
-        grace = Duration::ZERO;
+        io = exchange(io, full, stop, begun).await?;
     }
 }
 
@@ -100,7 +108,9 @@ async fn close(mut io: Box<EdgeIo>) {
     let _ = tokio::io::AsyncWriteExt::shutdown(&mut *io).await;
 }
 
-async fn stopped(mut stop: ShutdownWatch, grace: Duration) {
+async fn stopped(stop: &ShutdownWatch, grace: Duration) {
+    // Here, since a request that is there already is served without.
+    let mut stop = stop.clone();
     // An error means that whoever stops workers is gone, which is a stop too.
     let _ = stop.wait_for(|stop| *stop).await;
     tokio::time::sleep(grace).await;

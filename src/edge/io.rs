@@ -10,6 +10,7 @@
     expect(clippy::indexing_slicing, reason = "what is handed out is bounded by what was read")
 )]
 
+pub mod idle;
 pub mod lean;
 mod stream;
 
@@ -43,7 +44,6 @@ const READ: usize = 4 * 1024;
 const AHEAD_MAX: usize = 64 * 1024;
 /// How much is gathered before it is written.
 const GATHER_MAX: usize = 16 * 1024;
-
 /// How HTTP/2 begins where nothing was agreed before (RFC 9113, section 3.4).
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// How long a client that still sends is listened to after the answer.
@@ -63,6 +63,10 @@ pub struct EdgeIo {
     /// Whether HTTP/2 may still begin by itself: only at the very first byte, and without TLS, where
     /// the two would have agreed on it (RFC 9113, section 3.3).
     may_switch: bool,
+    /// Whether no request has come yet.
+    is_new: bool,
+    /// When the wait for the next request ends, while there is one.
+    idle_until: Option<Instant>,
     ended: bool,
     /// Whether what is gathered has waited through a whole round of the task already.
     overdue: bool,
@@ -116,6 +120,8 @@ impl EdgeIo {
             head: 0,
             rest: Rest::Length(0),
             trailers: Trailers::default(),
+            is_new: true,
+            idle_until: None,
             ended: false,
             overdue: false,
             stalled: None,
@@ -135,27 +141,9 @@ impl EdgeIo {
         !self.input.is_empty()
     }
 
-    /// Waits until the client sends something; holds no buffer meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// [`NoRequest::Gone`] after the listener's `keepalive`.
-    pub async fn idle(&mut self) -> Result<(), NoRequest> {
-        if self.has_begun() {
-            return Ok(());
-        }
-        buffers::give(std::mem::take(&mut self.input));
-        buffers::give(std::mem::take(&mut self.output));
-        let limit = Instant::now() + self.client.listener.timeouts.keepalive.duration();
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(limit)));
-        let mut readable = std::pin::pin!(self.socket.readable());
-        let is_readable = std::future::poll_fn(|cx| {
-            if let Poll::Ready(result) = readable.as_mut().poll(cx) {
-                return Poll::Ready(result.is_ok());
-            }
-            wait_until(timer, limit, cx).map(|()| false)
-        });
-        if is_readable.await { Ok(()) } else { Err(NoRequest::Gone) }
+    /// Whether no request has come yet.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Reads the next request's head and prepares to hand the request out.
@@ -166,6 +154,7 @@ impl EdgeIo {
     pub async fn next_request(&mut self) -> Result<Next, NoRequest> {
         let limit = Instant::now() + self.client.listener.timeouts.header.duration();
         self.starved = None;
+        self.idle_until = None;
         loop {
             self.skip_empty_line();
             if self.may_switch && self.input.starts_with(HTTP2) {
@@ -175,6 +164,7 @@ impl EdgeIo {
             match inspect(&self.input, self.client.listener.max_header_bytes) {
                 Inspected::Whole { length, body } => {
                     self.may_switch = false;
+                    self.is_new = false;
                     self.head = length;
                     self.trailers = Trailers::default();
                     self.rest = match body {

@@ -15,6 +15,7 @@ pub mod head;
 pub mod http2;
 pub mod io;
 pub mod listener;
+mod parking;
 pub mod proxy_protocol;
 mod socket;
 pub mod timer;

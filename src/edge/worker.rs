@@ -22,8 +22,11 @@ use tokio::{
 
 use super::{
     admission::{Admitted, admit},
+    clients::Counted,
     connection::serve,
+    io::EdgeIo,
     listener::{Bound, Entrance},
+    parking::{Awake, Parking},
 };
 use crate::{
     model::announcement::Ends,
@@ -118,6 +121,7 @@ struct Shop {
     draining: Arc<AtomicBool>,
     open: AtomicUsize,
     left: Notify,
+    parking: Parking<Lease>,
 }
 
 fn run(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> {
@@ -140,12 +144,14 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
         draining: Arc::default(),
         open: AtomicUsize::new(0),
         left: Notify::new(),
+        parking: Parking::new()?,
     });
     let mut accepting = tokio::task::JoinSet::new();
     for Door { socket, entrance } in doors {
         let socket = tokio::net::TcpListener::from_std(socket)?;
         accepting.spawn(accept(shop.clone(), Door { socket, entrance }));
     }
+    tokio::spawn(keep_parked(shop.clone()));
     let flushing =
         tokio::spawn(keep_time(shop.clone(), gathered.clone(), common.beats.clone(), tunnels));
     told(&mut common.stop.clone()).await;
@@ -206,9 +212,22 @@ async fn keep_time(
         let now = Instant::now();
         tunnels.look(now, || shop.reader.current());
         shop.fast.sweep(now);
+        shop.parking.sweep(now);
         if let Some(beat) = beats.get(shop.index) {
             beat.0.set(micros(Instant::now()));
         }
+    }
+}
+
+/// Serves parked connections again when their clients say something; until the process stops.
+async fn keep_parked(shop: Arc<Shop>) {
+    let mut stop = shop.stop.clone();
+    let watched = tokio::select! {
+        watched = shop.parking.watch(|awake| shop.wake(awake)) => watched,
+        () = told(&mut stop) => shop.parking.clear(|awake| shop.wake(awake)),
+    };
+    if let Err(error) = watched {
+        tracing::error!("worker {} cannot watch idle connections: {error}", shop.index);
     }
 }
 
@@ -297,27 +316,48 @@ impl Shop {
         let ends = Ends { client: peer, here: own_end(&tcp, entrance.address) };
         let presence = Presence::new(self.clone(), entrance.tally.clone());
         let (shop, entrance) = (self.clone(), entrance.clone());
-        tokio::spawn(async move {
-            let _presence = presence;
+        // Boxed: tokio would move it, some kilobytes, from place to place.
+        tokio::spawn(Box::pin(async move {
             let admitted = admit(tcp, ends, settings, &entrance, shop.draining.clone()).await;
-            let Admitted { io, counted: _counted } = match admitted {
-                Ok(admitted) => admitted,
+            match admitted {
+                Ok(Admitted { io, counted }) => {
+                    shop.serve(io, Lease { presence, _counted: counted }).await;
+                }
                 // One line for each would be a gift to attackers.
-                Err(error) => return tracing::debug!("{peer} is not let in: {error}"),
-            };
-            let refused = Arc::new({
-                let shop = shop.clone();
-                move |status| shop.count_refused(status)
-            });
-            serve(io, &shop.fast, &shop.full, shop.stop.clone(), refused).await;
-        });
+                Err(error) => tracing::debug!("{peer} is not let in: {error}"),
+            }
+        }));
+    }
+
+    /// Serves a connection, and parks it when it rests.
+    async fn serve(&self, mut io: Box<EdgeIo>, mut lease: Lease) {
+        let refused = |status| self.count_refused(status);
+        while let Some(rests) = serve(io, &self.fast, &self.full, &self.stop, &refused).await {
+            io = rests;
+            // Where it cannot be parked, it stays as it is.
+            let Some(idle) = io.idled() else { continue };
+            lease.presence.park();
+            match self.parking.park(idle, lease) {
+                Ok(()) => return,
+                Err(back) => lease = back,
+            }
+            lease.presence.unpark();
+        }
+    }
+
+    fn wake(self: &Arc<Self>, Awake { idle, input, mut lease }: Awake<Lease>) {
+        lease.presence.unpark();
+        // Without a descriptor to watch it by it is closed, as if it had not been accepted.
+        let Ok(io) = EdgeIo::awake(idle, input) else { return };
+        let shop = self.clone();
+        tokio::spawn(Box::pin(async move { shop.serve(Box::new(io), lease).await }));
     }
 
     /// Each worker keeps to its part of a limit, so that they need not count together.
     fn is_full(&self, entrance: &Entrance) -> bool {
         let view = self.reader.current();
         let listener = view.listeners.get(&entrance.name).and_then(|l| l.max_connections);
-        let there = entrance.tally.cell(self.index).in_flight();
+        let there = entrance.tally.cell(self.index).open();
         self.open.load(Relaxed) >= view.runtime.max_connections.div_ceil(self.workers)
             || listener.is_some_and(|most| there >= u64::from(most).div_ceil(self.workers as u64))
     }
@@ -344,24 +384,44 @@ impl Shop {
     }
 }
 
+/// What a connection holds until it is closed.
+struct Lease {
+    presence: Presence,
+    _counted: Option<Counted>,
+}
+
 /// An open connection; counted until it is dropped, also when its task panics.
 struct Presence {
     shop: Arc<Shop>,
     tally: Arc<ListenerTally>,
+    is_parked: bool,
 }
 
 impl Presence {
     fn new(shop: Arc<Shop>, tally: Arc<ListenerTally>) -> Self {
         shop.open.fetch_add(1, Relaxed);
-        tally.cell(shop.index).started.add(1);
-        Self { shop, tally }
+        tally.cell(shop.index).opened.add(1);
+        Self { shop, tally, is_parked: false }
+    }
+
+    fn park(&mut self) {
+        self.is_parked = true;
+        self.tally.cell(self.shop.index).parked.add(1);
+    }
+
+    fn unpark(&mut self) {
+        if std::mem::take(&mut self.is_parked) {
+            let parked = &self.tally.cell(self.shop.index).parked;
+            parked.set(parked.get().saturating_sub(1));
+        }
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
+        self.unpark();
         self.shop.open.fetch_sub(1, Relaxed);
-        self.tally.cell(self.shop.index).finished.add(1);
+        self.tally.cell(self.shop.index).closed.add(1);
         self.shop.left.notify_waiters();
     }
 }

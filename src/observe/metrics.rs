@@ -51,6 +51,8 @@ pub enum Metric {
     Revision,
     /// Open client connections.
     Connections,
+    /// Those of them that are parked.
+    ConnectionsParked,
     /// When certificates end.
     CertificateExpiry,
     /// Config reloads.
@@ -63,7 +65,7 @@ pub enum Metric {
 
 impl Metric {
     /// All metrics, in the order of their output.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Requests,
         Self::RequestFailures,
         Self::RequestDuration,
@@ -84,6 +86,7 @@ impl Metric {
         Self::Maintenance,
         Self::Revision,
         Self::Connections,
+        Self::ConnectionsParked,
         Self::CertificateExpiry,
         Self::ConfigReloads,
         Self::AccessLogLost,
@@ -163,6 +166,11 @@ impl Metric {
             }
             Self::Revision => ("lbd_revision", GAUGE, "The revision in force."),
             Self::Connections => ("lbd_connections", GAUGE, "Open client connections."),
+            Self::ConnectionsParked => (
+                "lbd_connections_parked",
+                GAUGE,
+                "Open client connections that are idle and kept as a small record.",
+            ),
             Self::CertificateExpiry => (
                 "lbd_certificate_expiry_seconds",
                 GAUGE,

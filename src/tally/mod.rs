@@ -7,13 +7,12 @@
 
 mod cell;
 mod histogram;
+mod listener;
 mod registry;
 mod samples;
 
 pub use cell::{Counter, EndpointCell, EndpointTally, PoolCell, PoolCounts, PoolTally};
 pub use histogram::Histogram;
+pub use listener::{ListenerCell, ListenerTally};
 pub use registry::{Beat, Tallies};
 pub use samples::{GuardCell, GuardTally, Waiting, micros};
-
-/// A listener's connections: begun when accepted, ended when closed.
-pub type ListenerTally = EndpointTally;
