@@ -206,8 +206,15 @@ async fn a_body_that_does_not_come_ends_its_request_only() {
 /// Method: uploads that stop in the middle; the endpoint is asked by others before and after.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_come_is_not_the_endpoints_fault() {
+    for is_fast in [true, false] {
+        late_bodies(is_fast).await;
+    }
+}
+
+async fn late_bodies(is_fast: bool) {
     let blue = Origin::answering("blue");
     let lab = Lab::new()
+        .runtime(&format!("fast_path = {is_fast}"))
         .listener("timeouts = { body = \"200ms\" }")
         .config("[service.app.timeouts]\nfirst_byte = \"300ms\"\nidle = \"100ms\"\n")
         .config("[service.app.health]\npassive = { failures = 2, for = \"1m\" }\n")
@@ -221,7 +228,7 @@ async fn a_body_that_does_not_come_is_not_the_endpoints_fault() {
         send(&mut body, b"a beginning").await;
         open.push((late, body));
     }
-    let late = "lbd_requests_total{service=\"app\",pool=\"blue\",code=\"408\"}";
+    let late = "lbd_requests_total{service=\"app\",pool=\"-\",code=\"408\"}";
     tokio::task::block_in_place(|| lab.until_metric(late, 4.0));
     let standing = lab.status().standing("blue", &blue.to_string());
     assert_eq!(standing, "up");
@@ -240,11 +247,126 @@ async fn an_endpoint_that_hangs_is_given_up_after_its_own_time() {
     let request = Request::get("http://a/").body(()).unwrap();
     let (answer, _) = client.begin(request, false).await;
     // Though `idle` is a minute.
-    assert!(whole(answer).await.is_err());
+    assert_eq!(whole(answer).await.unwrap().status, 504);
     let failures = "lbd_request_failures_total{service=\"app\",pool=\"blue\",blame=\"timeout\"}";
     tokio::task::block_in_place(|| lab.until_metric(failures, 1.0));
     blue.release();
     assert_eq!(client.get("http://a/").await.status, 200);
+}
+
+/// Method: requests beside each other, half of which are given up at any moment; what the others get is
+/// their own, so that no endpoint's connection is used again with a given-up answer on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_up_takes_nobody_else_along() {
+    let blue = Origin::answering("blue");
+    let lab = lab(&blue);
+    let mut client = Http2::plain(lab.address()).await;
+    // Few enough not to be taken for a storm.
+    for round in 0..40 {
+        let size = 1000 + round * 997;
+        let uri = |size| format!("http://a/bytes/{size}");
+        let begun = |size: usize| Request::get(uri(size)).body(()).unwrap();
+        let (kept, _) = client.begin(begun(size), false).await;
+        let (given_up, mut stream) = client.begin(begun(size * 50), false).await;
+        let (last, _) = client.begin(begun(size + 1), false).await;
+        if round % 2 == 0 {
+            // With a part of the answer on its way.
+            given_up.await.unwrap();
+        }
+        stream.send_reset(h2::Reason::CANCEL);
+        assert_eq!(whole(kept).await.unwrap().body.len(), size);
+        assert_eq!(whole(last).await.unwrap().body.len(), size + 1);
+    }
+    tokio::task::block_in_place(|| {
+        lab.until_metric("lbd_requests_in_flight{service=\"app\",pool=\"blue\"}", 0.0);
+    });
+    for blame in ["timeout", "reset", "protocol"] {
+        let failures = format!(
+            "lbd_request_failures_total{{service=\"app\",pool=\"blue\",blame=\"{blame}\"}}"
+        );
+        assert_eq!(lab.metric(&failures), 0.0, "{blame}");
+    }
+}
+
+/// Method: bodies that are shorter and longer than was said, whole at once and in pieces.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_another_length_than_announced_is_refused() {
+    let blue = Origin::answering("blue");
+    let lab = lab(&blue);
+    for pieces in [&["abc"][..], &["abcdefgh"], &["ab", "c"], &["abc", "defgh"]] {
+        let mut client = Http2::plain(lab.address()).await;
+        let request = Request::post("http://a/mirror").header("content-length", "5");
+        let (answer, mut body) = client.begin(request.body(()).unwrap(), true).await;
+        for piece in pieces {
+            // It may have been refused by now.
+            let _ = body.send_data((*piece).into(), false);
+        }
+        let _ = body.send_data(bytes::Bytes::new(), true);
+        let answer = whole(answer).await;
+        assert!(
+            answer.as_ref().map_or(true, |answer| answer.status >= 400),
+            "{pieces:?}: {answer:?}"
+        );
+        assert_eq!(client.get("http://a/").await.body, b"blue");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_streams_at_once_have_each_its_own_answer() {
+    let blue = Origin::answering("blue");
+    let lab = lab(&blue);
+    let mut client = Http2::plain(lab.address()).await;
+    for _ in 0..3 {
+        let mut answers = Vec::new();
+        for size in 0..100 {
+            let request = Request::get(format!("http://a/bytes/{}", size * 300)).body(()).unwrap();
+            // Each is taken beside the others: they share the connection's window.
+            answers.push(tokio::spawn(whole(client.begin(request, false).await.0)));
+        }
+        for (size, answer) in answers.into_iter().enumerate() {
+            assert_eq!(answer.await.unwrap().unwrap().body.len(), size * 300);
+        }
+    }
+}
+
+/// Method: a client that takes a hundred bytes at once, whatever comes, and one that sends far more than
+/// may be on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn narrow_windows_carry_large_bodies() {
+    let blue = Origin::answering("blue");
+    let lab = lab(&blue);
+    let mut client = Http2::narrow(lab.address(), 100).await;
+    assert_eq!(client.get("http://a/bytes/60000").await.body.len(), 60_000);
+    let piece = vec![b'x'; 1_000_000];
+    let mut client = Http2::narrow(lab.address(), 20_000).await;
+    let answer = client.post("http://a/mirror", &[&piece, b"!", &piece]).await;
+    assert!(answer.body == [&piece[..], b"!", &piece].concat(), "{} bytes", answer.body.len());
+}
+
+/// Method: one stream whose answer nobody takes, beside others.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_taken_ends_its_request_only() {
+    let blue = Origin::answering("blue");
+    let lab = Lab::new().listener("timeouts = { write = \"100ms\" }").pool("blue", &blue).start();
+    let mut client = Http2::narrow(lab.address(), 1000).await;
+    let request = Request::get("http://a/bytes/500000").body(()).unwrap();
+    let (answer, _) = client.begin(request, false).await;
+    let mut lying = answer.await.unwrap().into_body();
+    for _ in 0..5 {
+        assert_eq!(client.get("http://a/").await.body, b"blue");
+    }
+    let given_up =
+        "lbd_request_failures_total{service=\"app\",pool=\"blue\",blame=\"client-abort\"}";
+    tokio::task::block_in_place(|| lab.until_metric(given_up, 1.0));
+    let mut taken = 0;
+    let ended = loop {
+        match timeout(PATIENCE, lying.data()).await.expect("it ends") {
+            Some(Ok(piece)) => taken += piece.len(),
+            other => break other,
+        }
+    };
+    assert!(matches!(ended, Some(Err(_))) && taken < 500_000, "{ended:?} after {taken}");
+    assert_eq!(client.get("http://a/").await.body, b"blue");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,11 @@ use std::{
     thread,
 };
 
-use crate::support::{Answer, Lab, PATIENCE, timed};
+use crate::support::{
+    Answer, Http2, Lab, PATIENCE, eventually,
+    h2::{Whole, send, whole},
+    timed,
+};
 
 /// What no endpoint would say today. pingora sets the date anew, so that this tells the paths apart.
 const LONG_AGO: &str = "Thu, 01 Jan 1970 00:00:00 GMT";
@@ -121,17 +125,21 @@ fn endpoint(answer: &str) -> (SocketAddr, mpsc::Receiver<Message>) {
 /// served it.
 fn seen(is_fast: bool, request: &str, answer: &str) -> (Option<Message>, Answer, bool) {
     let (address, asked) = endpoint(answer);
-    let lab = Lab::new()
-        .runtime(&format!("fast_path = {is_fast}\nworkers = 1"))
-        .app("user_id = ['header:X-User-Id']\nretries = 0\npin = { name = 'x-pin', secret = 'open-sesame' }")
-        .pool("blue", address)
-        .config("[service.app.health]\npassive = false")
-        .start();
+    let lab = lab_of_plain(is_fast, address);
     let mut client = lab.client();
     let mut answer = client.send(request).read_as(request);
     answer.headers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
     let served = answer.header("date") == Some(LONG_AGO);
     (asked.recv_timeout(PATIENCE).ok(), answer, served)
+}
+
+fn lab_of_plain(is_fast: bool, address: SocketAddr) -> Lab {
+    Lab::new()
+        .runtime(&format!("fast_path = {is_fast}\nworkers = 1"))
+        .app("user_id = ['header:X-User-Id']\nretries = 0\npin = { name = 'x-pin', secret = 'open-sesame' }")
+        .pool("blue", address)
+        .config("[service.app.health]\npassive = false")
+        .start()
 }
 
 trait ReadAs {
@@ -366,5 +374,263 @@ fn a_client_that_stops_sending_is_not_the_endpoints_fault() {
             "lbd_request_failures_total{{service=\"app\",pool=\"blue\",blame=\"{blame}\"}}"
         );
         assert_eq!(lab.metric(&failures), 0.0, "{blame}");
+    }
+}
+
+/// A request of HTTP/2: method, address, headers, and its body in pieces if it has one.
+type Streamed = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    Option<&'static [&'static str]>,
+);
+
+/// The same as [`seen`], over HTTP/2.
+async fn seen_on_stream(
+    is_fast: bool,
+    (method, uri, headers, body): Streamed,
+    answer: &str,
+) -> (Option<Message>, Whole, bool) {
+    let (address, asked) = endpoint(answer);
+    let lab = tokio::task::block_in_place(|| lab_of_plain(is_fast, address));
+    let mut request = http::Request::builder().method(method).uri(uri);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut client = Http2::plain(lab.address()).await;
+    let (response, mut stream) = client.begin(request.body(()).unwrap(), body.is_some()).await;
+    if let Some(pieces) = body {
+        for piece in pieces {
+            send(&mut stream, piece.as_bytes()).await;
+        }
+        stream.send_data(bytes::Bytes::new(), true).unwrap();
+    }
+    let answer = whole(response).await.unwrap();
+    let served = answer.headers.get("date").is_some_and(|date| date == LONG_AGO);
+    let asked = tokio::task::block_in_place(|| asked.recv_timeout(PATIENCE).ok());
+    (asked, answer, served)
+}
+
+async fn alike_on_streams(is_lean: bool, request: Streamed, answer: &str) {
+    let own_id = request.2.iter().any(|(_, value)| *value == "own-id").then_some("own-id");
+    let (asked_fast, answer_fast, was_lean) = seen_on_stream(true, request, answer).await;
+    let (asked_full, answer_full, was_full_lean) = seen_on_stream(false, request, answer).await;
+    assert!(!was_full_lean, "the lean path is off");
+    assert_eq!(was_lean, is_lean, "who serves {request:?}, answered {answer:?}: {answer_fast:?}");
+    let asked_fast = asked_fast.map(|asked| asked.plain(own_id));
+    // Each is asked as if the client spoke HTTP/1: with a host, and with a body that says where it ends.
+    assert!(asked_fast.as_ref().is_none_or(|(_, lines, _)| lines.contains("host: a")));
+    let asked_full = asked_full.map(|asked| asked.plain(own_id));
+    assert_eq!(asked_fast, asked_full, "asked for {request:?}");
+    let plain = |answer: Whole| {
+        let value = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
+        let headers = answer.headers.iter().map(|(n, v)| (n.as_str().to_owned(), value(v)));
+        let first = answer.status.to_string();
+        let (headers, trailers) = (headers.collect(), Vec::new());
+        Message { first, headers, body: answer.body, trailers }.plain(own_id)
+    };
+    assert_eq!(plain(answer_fast), plain(answer_full), "answered to {request:?}: {answer:?}");
+}
+
+/// Method: requests of every kind that the lean path serves, over HTTP/2.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_plain_is_alike_on_streams() {
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let answer = ok("Content-Length: 5\r\nX-Own: a\r\nX-Own: b\r\n\r\nhello");
+    let requests: [Streamed; 12] = [
+        ("GET", "http://a/", &[], None),
+        ("GET", "http://a/a/%20b?c=d&e", &[("x-user-id", "7"), ("cookie", "a=b")], None),
+        ("GET", "http://a/", &[("cookie", "a=b"), ("x", "y"), ("cookie", "c=d; e=f")], None),
+        (
+            "GET",
+            "http://a/",
+            &[("host", "a"), ("x-two", "1"), ("accept", "*/*"), ("x-two", "")],
+            None,
+        ),
+        (
+            "GET",
+            "http://a/",
+            &[
+                ("x-forwarded-for", "1.2.3.4"),
+                ("x_forwarded_for", "5"),
+                ("x-forwarded-proto", "https"),
+                ("forwarded", "for=x"),
+                ("x-request-id", "own-id"),
+            ],
+            None,
+        ),
+        ("GET", "http://a/", &[("tracestate", "x=y"), ("traceparent", TRACE)], None),
+        ("GET", "http://a/", &[("tracestate", "x=y"), ("traceparent", "none")], None),
+        (
+            "POST",
+            "http://a/p",
+            &[("content-length", "5"), ("content-type", "x/y")],
+            Some(&["hello"]),
+        ),
+        ("POST", "http://a/p", &[("content-length", "5")], Some(&["he", "", "llo"])),
+        ("PUT", "http://a/p", &[], Some(&["hello", " world", ""])),
+        ("DELETE", "http://a/p", &[("content-length", "0")], Some(&[])),
+        ("BREW", "http://a/pot", &[], None),
+    ];
+    for request in requests {
+        alike_on_streams(true, request, &answer).await;
+    }
+    alike_on_streams(true, ("HEAD", "http://a/", &[], None), &ok("Content-Length: 500\r\n\r\n"))
+        .await;
+}
+
+/// Method: one request of HTTP/2, answers of every kind.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_alike_on_streams() {
+    let date = format!("Date: {LONG_AGO}\r\n");
+    for answer in [
+        ok("Content-Length: 0\r\n\r\n"),
+        ok("Transfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n1\r\n!\r\n0\r\nX-Sum: 1\r\n\r\n"),
+        ok("\r\nuntil the end"),
+        ok(
+            "Content-Length: 2\r\nConnection: x-private, close\r\nX-Private: 1\r\nKeep-Alive: 5\r\n\
+            X-Request-Id: theirs\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\n\r\nok",
+        ),
+        format!("HTTP/1.1 404 Nothing Here\r\n{date}Content-Length: 4\r\n\r\ngone"),
+        format!("HTTP/1.1 500 Oops\r\n{date}Content-Length: 4\r\n\r\noops"),
+        format!("HTTP/1.1 304 Not Modified\r\n{date}ETag: \"x\"\r\n\r\n"),
+        format!("HTTP/1.1 204 No Content\r\n{date}\r\n"),
+        format!("HTTP/1.0 200 OK\r\n{date}Content-Length: 3\r\n\r\nold"),
+    ] {
+        alike_on_streams(true, ("GET", "http://a/", &[], None), &answer).await;
+    }
+}
+
+/// Method: requests of HTTP/2 that the lean path leaves to the full one, and answers that are none.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_more_is_alike_on_streams() {
+    let answer = ok("Content-Length: 5\r\n\r\nhello");
+    let requests: [Streamed; 3] = [
+        ("GET", "http://a/\"quoted\"", &[], None),
+        ("GET", "http://a/", &[("x-pin", "blue:open-sesame")], None),
+        ("GET", "http://a/", &[("cookie", "x=1"), ("cookie", "x-pin=blue:open-sesame")], None),
+    ];
+    for request in requests {
+        alike_on_streams(false, request, &answer).await;
+    }
+    for answer in [
+        "",
+        "nonsense\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    ] {
+        alike_on_streams(false, ("GET", "http://a/", &[], None), answer).await;
+    }
+}
+
+/// Method: trailers that may go on and such that may not, of a request and of its answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_pass_on_streams() {
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Host\r\n\r\n\
+                  5\r\nhello\r\n0\r\nX-Sum: 1\r\nContent-Length: 9\r\nX-Sum: 2\r\n\r\n";
+    let (address, asked) = endpoint(answer);
+    let lab = tokio::task::block_in_place(|| lab_of_plain(true, address));
+    let mut client = Http2::plain(lab.address()).await;
+    let request = http::Request::post("http://a/").header("te", "trailers");
+    let request = request.header("trailer", "x-in").body(()).unwrap();
+    let (response, mut stream) = client.begin(request, true).await;
+    send(&mut stream, b"to you").await;
+    let trailers = [("x-in", "3"), ("x-forwarded-for", "1.2.3.4"), ("host", "b")];
+    let trailers = trailers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    stream.send_trailers(http::HeaderMap::from_iter(trailers)).unwrap();
+    let answer = whole(response).await.unwrap();
+    let asked = tokio::task::block_in_place(|| asked.recv_timeout(PATIENCE).unwrap());
+    assert_eq!((&*asked.body, &*asked.trailers), (&b"to you"[..], &["x-in: 3".to_owned()][..]));
+    assert_eq!((asked.value("te"), asked.value("trailer")), (Some("trailers"), Some("x-in")));
+    assert_eq!(
+        (answer.body, &answer.headers["trailer"]),
+        (b"hello".to_vec(), &"X-Sum".parse().unwrap())
+    );
+    let trailers = answer.trailers.expect("trailers");
+    assert_eq!(trailers.get_all("x-sum").iter().collect::<Vec<_>>(), ["1", "2"]);
+    assert_eq!(trailers.len(), 2);
+}
+
+/// Method: an endpoint that gives a hint before its answer; the hint is waited for first.
+#[tokio::test(flavor = "multi_thread")]
+async fn hints_arrive_on_streams() {
+    let answer = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x\r\n\r\n\
+                  HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    for is_fast in [true, false] {
+        let (address, _asked) = endpoint(answer);
+        let lab = tokio::task::block_in_place(|| lab_of_plain(is_fast, address));
+        let mut client = Http2::plain(lab.address()).await;
+        let request = http::Request::get("http://a/").body(()).unwrap();
+        let (mut response, _) = client.begin(request, false).await;
+        let hint = std::future::poll_fn(|cx| response.poll_informational(cx));
+        let hint = tokio::time::timeout(PATIENCE, hint).await.unwrap().expect("a hint").unwrap();
+        assert_eq!(
+            (hint.status().as_u16(), &hint.headers()["link"]),
+            (103, &"</a>".parse().unwrap())
+        );
+        assert!(!hint.headers().contains_key("connection"));
+        assert_eq!(whole(response).await.unwrap().body, b"ok");
+    }
+}
+
+/// Method: an endpoint that never answers, on each path, for each limit. The client owes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_limit_ends_a_stream_it_is_answered() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    for limit in ["first_byte = '200ms'", "first_byte = '300ms', idle = '100ms'", "total = '200ms'"]
+    {
+        for is_fast in [true, false] {
+            let lab = tokio::task::block_in_place(|| {
+                Lab::new()
+                    .runtime(&format!("fast_path = {is_fast}\nworkers = 1"))
+                    .app(&format!("retries = 0\ntimeouts = {{ {limit} }}"))
+                    .pool("blue", silent.local_addr().unwrap())
+                    .config("[service.app.health]\npassive = false")
+                    .start()
+            });
+            let mut client = Http2::plain(lab.address()).await;
+            let get = client.get("http://a/").await;
+            assert_eq!(get.status, 504, "{limit}, fast_path = {is_fast}");
+            assert_eq!(client.post("http://a/", &[b"all", b" of it"]).await.status, 504);
+            let late =
+                "lbd_request_failures_total{service=\"app\",pool=\"blue\",blame=\"timeout\"}";
+            tokio::task::block_in_place(|| lab.until_metric(late, 2.0));
+        }
+    }
+}
+
+/// Method: an endpoint that answers an upload of which it has seen the head only, and reads no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_before_the_end_of_an_upload_arrives_on_streams() {
+    for is_fast in [true, false] {
+        let (tell, _held) = mpsc::channel();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                stream.read_exact(&mut [0; 20]).unwrap();
+                stream.write_all(b"HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno").unwrap();
+                // It stays open.
+                tell.send(stream).unwrap();
+            }
+        });
+        let lab = tokio::task::block_in_place(|| lab_on(is_fast, address));
+        let mut client = Http2::plain(lab.address()).await;
+        let request = http::Request::post("http://a/u").body(()).unwrap();
+        let (response, mut body) = client.begin(request, true).await;
+        send(&mut body, b"a beginning").await;
+        let answer = whole(response).await.unwrap();
+        assert_eq!((answer.status, &*answer.body), (413, &b"no"[..]), "fast_path = {is_fast}");
+        if is_fast {
+            // It need not send the rest (RFC 9113, section 8.1).
+            let reset = std::future::poll_fn(|cx| body.poll_reset(cx));
+            let reset = tokio::time::timeout(PATIENCE, reset).await.unwrap().unwrap();
+            assert_eq!(reset, h2::Reason::NO_ERROR);
+        }
+        tokio::task::block_in_place(|| {
+            let running = "lbd_requests_in_flight{service=\"app\",pool=\"blue\"}";
+            eventually("it is over", || (lab.metric(running) == 0.0).then_some(()));
+        });
     }
 }

@@ -140,6 +140,39 @@ impl Chunks {
         Ok(cleaned)
     }
 
+    /// The same, and leaves nothing but data; trailers go to `trailers`.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] at the first byte that breaks the framing.
+    pub fn bare(
+        &mut self,
+        bytes: &mut [u8],
+        trailers: &mut Trailers,
+    ) -> Result<Cleaned, Malformed> {
+        let mut cleaned = Cleaned::default();
+        while cleaned.taken < bytes.len() && self.at != At::End {
+            let (before, from) = (self.at, cleaned.taken);
+            let step = match before {
+                At::Data(left) => usize::try_from(left).unwrap_or(usize::MAX),
+                _ => 1,
+            };
+            let step = self.follow(&bytes[from..bytes.len().min(from.saturating_add(step))])?;
+            cleaned.taken += step;
+            match self.at {
+                _ if matches!(before, At::Data(_)) => {
+                    bytes.copy_within(from..from + step, cleaned.kept);
+                    cleaned.kept += step;
+                }
+                At::TrailerName | At::TrailerValue | At::TrailerLf => trailers.push(bytes[from]),
+                At::Trailer if before == At::TrailerLf => trailers.push(bytes[from]),
+                _ => {}
+            }
+        }
+        cleaned.data = cleaned.kept;
+        Ok(cleaned)
+    }
+
     fn next(&mut self, byte: u8) -> Result<At, Malformed> {
         self.line += 1;
         if self.line > LINE_MAX {
@@ -234,6 +267,24 @@ mod tests {
         let plain = (b"1\r\nx\r\n0\r\n\r\n".to_vec(), 1);
         for size in 1..=body.len() {
             assert_eq!(cleaned(&body.chunks(size).collect::<Vec<_>>()), plain, "{size}");
+        }
+    }
+
+    #[test]
+    fn data_can_be_had_without_its_framing() {
+        for size in [1, 7, BODY.len()] {
+            let (mut chunks, mut left) = (Chunks::default(), Vec::new());
+            let mut trailers = Trailers::default();
+            for piece in BODY.chunks(size) {
+                let mut piece = piece.to_vec();
+                let Cleaned { taken, kept, data } = chunks.bare(&mut piece, &mut trailers).unwrap();
+                assert_eq!((taken, kept), (piece.len(), data));
+                left.extend_from_slice(&piece[..kept]);
+            }
+            assert!(chunks.is_done());
+            assert_eq!(left, b"hello0123456789", "pieces of {size}");
+            let fields: Vec<_> = trailers.fields().collect();
+            assert_eq!(fields, [(&b"T"[..], &b"v"[..])], "pieces of {size}");
         }
     }
 

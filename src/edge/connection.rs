@@ -18,7 +18,8 @@ use crate::{
     proxy::{
         exchange::Exchange,
         fast::{Fast, Served},
-        full::{Full, Handed},
+        full::Full,
+        handed::Handed,
     },
 };
 
@@ -31,7 +32,7 @@ const FIRST_REQUEST: Duration = Duration::from_millis(250);
 /// no request.
 pub async fn serve(
     mut io: Box<EdgeIo>,
-    fast: &Fast,
+    fast: &Arc<Fast>,
     full: &Arc<HttpProxy<Full>>,
     stop: &ShutdownWatch,
     refused: &(dyn Fn(u16) + Send + Sync),
@@ -39,7 +40,7 @@ pub async fn serve(
     // What is boxed below is not served on most connections, and would make each of them larger.
     if io.is_http2() {
         io.pass_everything();
-        Box::pin(http2::serve(io, full, stop.clone())).await;
+        Box::pin(http2::serve(io, fast, full, stop.clone())).await;
         return None;
     }
     loop {
@@ -59,7 +60,7 @@ pub async fn serve(
         match io.next_request().await {
             Ok(Next::Request) => {}
             Ok(Next::Http2) => {
-                Box::pin(http2::serve(io, full, stop.clone())).await;
+                Box::pin(http2::serve(io, fast, full, stop.clone())).await;
                 return None;
             }
             Err(NoRequest::Gone) => return None,

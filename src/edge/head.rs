@@ -200,7 +200,7 @@ fn host(
 
 /// A host and an optional port, without user, path or blanks; or nothing, where no host is known
 /// (RFC 9112, section 3.2).
-fn is_authority(authority: &[u8]) -> bool {
+pub(super) fn is_authority(authority: &[u8]) -> bool {
     let port = if let Some(inside) = authority.strip_prefix(b"[") {
         let Some(end) = inside.iter().position(|b| *b == b']') else { return false };
         if !is_literal(&inside[..end]) {

@@ -33,6 +33,7 @@ use super::{
     chunks::Chunks,
     head::{Fault, Framing, Inspected, inspect},
     socket::{Closed, Socket},
+    timer::wait_until,
     trailers::Trailers,
 };
 use crate::{model::Millis, proxy::client::Client};
@@ -441,21 +442,6 @@ fn make_room(buffer: &mut BytesMut) {
         *buffer = buffers::take();
     } else if buffer.capacity() - buffer.len() < READ {
         buffer.reserve(buffers::SIZE);
-    }
-}
-
-/// Waits for a deadline that may have moved: the timer is only set anew when it must ring earlier, or
-/// has rung too early.
-fn wait_until(timer: &mut Pin<Box<Sleep>>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-    if timer.deadline() > deadline {
-        timer.as_mut().reset(deadline);
-    }
-    loop {
-        ready!(std::future::Future::poll(timer.as_mut(), cx));
-        if timer.deadline() >= deadline {
-            return Poll::Ready(());
-        }
-        timer.as_mut().reset(deadline);
     }
 }
 

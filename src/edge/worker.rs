@@ -114,7 +114,7 @@ struct Door<S = TcpListener> {
 struct Shop {
     index: usize,
     workers: usize,
-    fast: Fast,
+    fast: Arc<Fast>,
     full: Arc<HttpProxy<Full>>,
     reader: Reader,
     stop: ShutdownWatch,
@@ -137,7 +137,7 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
     let shop = Arc::new(Shop {
         index,
         workers: common.workers,
-        fast: fast_path(index, &common, gathered.clone()),
+        fast: Arc::new(fast_path(index, &common, gathered.clone())),
         full: request_path(index, &common, gathered.clone(), tunnels.clone()),
         reader: Reader::new(common.published.clone()),
         stop,

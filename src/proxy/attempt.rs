@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pingora_core::{Error, ErrorType, Result, upstreams::peer::HttpPeer};
+use pingora_core::{
+    Error, ErrorType, Result,
+    upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy},
+};
 use pingora_proxy::Session;
 
 use super::{
@@ -89,12 +92,12 @@ impl Full {
             let patience = timeouts.first_byte.max(timeouts.idle).max(body.unwrap_or_default());
             peer.options.read_timeout =
                 Some(if is_duplex { WHOLE_UPLOAD } else { patience.duration() + STUCK_UPLOAD });
-        } else if session.is_http2() {
-            // pingora's own limit is answered with 504; the stream's only ends it.
-            let patience = timeouts.first_byte.max(timeouts.idle);
-            peer.options.read_timeout = Some(patience.duration());
         }
-        if session.is_http2() {
+        if session.is_custom() {
+            if link.protocol.is_http2() {
+                // Nothing of it concerns the connection only: the library has seen to that.
+                peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
+            }
             await_body(session.is_body_done(), exchange);
         }
         let tunnel = if is_upgrade { Tunnel::new(exchange) } else { None };

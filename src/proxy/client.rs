@@ -4,26 +4,12 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
 };
 
 use crate::model::{Millis, announcement::Ends, listener::Listener};
-
-tokio::task_local! {
-    /// Who sent the request that the task serves, where pingora has no place for it.
-    static CURRENT: Arc<Client>;
-}
-
-/// What did not come in time.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Late {
-    /// The request's body, from the client.
-    Body = 1,
-    /// The answer, from the endpoint.
-    Answer = 2,
-}
 
 /// A client connection, or a stream of one. Shared by its transport and the requests on it, all on one
 /// thread; the atomics are there because pingora's types must be `Sync`, and are never contended.
@@ -47,11 +33,8 @@ pub struct Client {
     /// When the whole request ends, in milliseconds since `epoch`; 0: never.
     end: AtomicU64,
     expired: AtomicBool,
-    /// When more of the request's body must have come, in milliseconds since `epoch`; 0: none is owed.
-    body: AtomicU64,
+    owes_body: AtomicBool,
     left: AtomicBool,
-    /// A [`Late`]; 0: nothing was.
-    late: AtomicU8,
     switched: AtomicBool,
 }
 
@@ -69,9 +52,8 @@ impl Client {
             patience: AtomicU64::new(0),
             end: AtomicU64::new(0),
             expired: AtomicBool::new(false),
-            body: AtomicU64::new(0),
+            owes_body: AtomicBool::new(false),
             left: AtomicBool::new(false),
-            late: AtomicU8::new(0),
             switched: AtomicBool::new(false),
         }
     }
@@ -82,41 +64,14 @@ impl Client {
         Self { is_secure: self.is_secure, ..stream }
     }
 
-    /// Does `serving` for this client, who is found with [`Self::current`].
-    pub async fn of_request<F: Future>(client: Arc<Self>, serving: F) -> F::Output {
-        CURRENT.scope(client, serving).await
+    /// Whether the rest of the request's body must come in time, or may take its own.
+    pub fn owe_body(&self, owes: bool) {
+        self.owes_body.store(owes, Relaxed);
     }
 
-    /// Who sent the request that the current task serves, if [`Self::of_request`] said.
-    pub fn current() -> Option<Arc<Self>> {
-        CURRENT.try_with(Arc::clone).ok()
-    }
-
-    /// The request's body must go on within `patience`; `None`: it is complete.
-    pub fn wait_for_body(&self, patience: Option<Millis>) {
-        self.body.store(patience.map_or(0, |patience| self.now() + patience.0), Relaxed);
-    }
-
-    /// When more of the body must have come.
-    pub fn body_deadline(&self) -> Option<Instant> {
-        match self.body.load(Relaxed) {
-            0 => None,
-            at => Some(self.epoch + Millis(at).duration()),
-        }
-    }
-
-    /// The request is ended from outside, since something did not come in time.
-    pub fn give_up(&self, late: Late) {
-        self.late.store(late as u8, Relaxed);
-    }
-
-    /// What did not come in time, if the request was ended from outside.
-    pub fn late(&self) -> Option<Late> {
-        match self.late.load(Relaxed) {
-            0 => None,
-            late if late == Late::Body as u8 => Some(Late::Body),
-            _ => Some(Late::Answer),
-        }
+    /// Whether it must.
+    pub fn owes_body(&self) -> bool {
+        self.owes_body.load(Relaxed)
     }
 
     /// The client went away before its answer was complete.

@@ -12,14 +12,14 @@ use http::HeaderValue;
 
 use super::{
     choose::{Choice, Field, Tried},
-    client::{Client, Late},
+    client::Client,
     compress::Encoder,
     telling::Telling,
     trace::Trace,
     tunnel::{Opened, Tunnel},
 };
 use crate::{
-    model::{Blame, Placement, guard::Fate, link::Link, snapshot},
+    model::{Blame, Placement, link::Link, snapshot},
     tally::{EndpointCell, EndpointTally, PoolTally},
     view::{Berth, LocalView, ServiceView, View},
 };
@@ -77,8 +77,6 @@ pub struct Exchange {
     pub is_whole: bool,
     /// The status that it is answered with, whatever else could be done.
     pub verdict: Option<u16>,
-    /// Whether it was counted and logged.
-    pub recorded: bool,
     /// What the guard has been told.
     pub telling: Telling,
     /// The pool, by index, whose failed attempt is replayed on the baseline, and what went wrong.
@@ -125,7 +123,6 @@ impl Exchange {
             timed_out: false,
             own_answer: true,
             verdict: None,
-            recorded: false,
             is_whole: false,
             tunnel: None,
             opened: None,
@@ -254,46 +251,9 @@ impl Attempt {
     }
 }
 
-impl Exchange {
-    /// Counts a request that was ended from outside. Its client saw the stream reset.
-    fn count_late(&mut self, late: Late) {
-        let status = match late {
-            // Its client's own fault: what it still owes, the endpoint may be waiting for.
-            Late::Body | Late::Answer if !self.is_whole => {
-                self.tell(Fate::Left);
-                408
-            }
-            Late::Body | Late::Answer => {
-                self.blame = Some(Blame::Timeout);
-                if let Some(attempt) = &mut self.attempt {
-                    attempt.judge(true);
-                }
-                self.tell(Fate::Failed);
-                504
-            }
-        };
-        if let Some(tally) = self.tally() {
-            let cell = tally.cell(self.worker);
-            cell.code(status);
-            cell.finished.add(1);
-            if let Some(blame) = self.blame {
-                cell.blame(blame);
-            }
-        }
-    }
-}
-
 impl Drop for Exchange {
-    /// However it ends, it waits no more. One that was ended from outside counts itself.
+    /// However it ends, it waits no more.
     fn drop(&mut self) {
-        if !self.recorded
-            && let Some(late) = self.client.as_ref().and_then(|client| client.late())
-        {
-            self.count_late(late);
-            if let Some((sink, spans)) = self.end_trace(None, None, Blame::Timeout.as_str()) {
-                sink.send(spans);
-            }
-        }
         self.tell_over();
     }
 }

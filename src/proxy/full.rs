@@ -19,9 +19,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::{
     answer::{answer_failure, answered},
-    changes,
-    client::Client,
-    compress,
+    changes, compress,
     exchange::Exchange,
     facts::{Map, announced, client_address, facts},
     failure::{
@@ -30,6 +28,7 @@ use super::{
     framing,
     gate::{Gate, deny},
     grpc::{Said, Status},
+    handed::Handed,
     headers,
     judging::Judge,
     outcome,
@@ -47,20 +46,11 @@ use crate::{
     view::Reader,
 };
 
-/// pingora's limit for writing on HTTP/2 is for a whole piece, and the streams of a connection take
-/// turns: so many times as long as a client may take for any progress.
+/// The streams of a connection of HTTP/2 take turns: each may be taken nothing of for so many times as
+/// long as its connection.
 const STREAMS_AT_ONCE: u32 = 8;
 /// Ends an attempt whose request the baseline gets next.
 const SHIELDED: ErrorType = ErrorType::Custom("Shielded");
-
-/// What a connection hands its next request.
-#[derive(Debug)]
-pub struct Handed {
-    /// The connection.
-    pub client: Arc<Client>,
-    /// What the lean path began.
-    pub begun: Option<Box<Exchange>>,
-}
 
 /// One worker's request path.
 pub struct Full {
@@ -86,9 +76,7 @@ impl ProxyHttp for Full {
 
     fn new_ctx(&self) -> Exchange {
         // On HTTP/1 it is told with the connection that is used again.
-        let mut exchange = Exchange::new(self.worker);
-        exchange.client = Client::current();
-        exchange
+        Handed::take().map_or_else(|| Exchange::new(self.worker), |it| it.exchange(self.worker))
     }
 
     // pingora would build its compression module for every request.
@@ -100,11 +88,9 @@ impl ProxyHttp for Full {
         exchange: &mut Exchange,
         connection: Box<dyn std::any::Any + Send + Sync>,
     ) {
-        let Ok(handed) = connection.downcast::<Handed>() else { return };
-        if let Some(begun) = handed.begun {
-            *exchange = *begun;
+        if let Ok(handed) = connection.downcast::<Handed>() {
+            *exchange = handed.exchange(self.worker);
         }
-        exchange.client = Some(handed.client);
     }
 
     async fn early_request_filter(
@@ -118,8 +104,8 @@ impl ProxyHttp for Full {
         let timeouts = client.listener.timeouts;
         session.set_read_timeout(Some(timeouts.body.duration()));
         // pingora's own limit is for a whole batch of pieces; the transport's is for progress. It does
-        // not see a stream of HTTP/2 whose window is shut.
-        let patience = session.is_http2().then(|| timeouts.write.duration() * STREAMS_AT_ONCE);
+        // not see a stream of HTTP/2 whose window is shut, for which the stream itself looks.
+        let patience = session.is_custom().then(|| timeouts.write.duration() * STREAMS_AT_ONCE);
         session.set_write_timeout(patience);
         session.set_total_drain_timeout(Some(timeouts.body.duration()));
         let ignores_interim = is_old(session);
@@ -219,7 +205,7 @@ impl ProxyHttp for Full {
             *body = None;
         }
         exchange.is_whole |= end_of_stream;
-        if session.is_http2() {
+        if session.is_custom() {
             await_body(end_of_stream || exchange.first_byte.is_some(), exchange);
             if let Some(client) = &exchange.client {
                 client.progress();
@@ -472,7 +458,6 @@ impl ProxyHttp for Full {
         record::end_trace(session, exchange, &self.gathered);
         let status = record::status(session, exchange);
         record::record(exchange, status, &self.gathered, || record::said(session));
-        exchange.recorded = true;
         exchange.berth = None;
         exchange.attempt = None;
     }

@@ -21,6 +21,7 @@ pub mod framing;
 pub mod full;
 pub mod gate;
 pub mod grpc;
+pub mod handed;
 pub mod headers;
 pub mod judging;
 mod outcome;

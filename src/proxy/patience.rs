@@ -3,13 +3,10 @@
 use super::exchange::Exchange;
 use crate::model::{Millis, settings::ServiceTimeouts};
 
-/// On HTTP/2: the rest of the request's body must go on in time. How long the endpoint may leave it
-/// lying is its own limit.
+/// On HTTP/2: whether the rest of the request's body must come in time.
 pub fn await_body(is_complete: bool, exchange: &Exchange) {
-    if let (Some(client), Some(field)) = (&exchange.client, exchange.field()) {
-        let (body, idle) = (client.listener.timeouts.body, field.service.settings.timeouts.idle);
-        let patience = Millis(body.0.saturating_add(idle.0));
-        client.wait_for_body(if is_complete { None } else { Some(patience) });
+    if let Some(client) = &exchange.client {
+        client.owe_body(!is_complete);
     }
 }
 

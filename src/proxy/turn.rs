@@ -142,9 +142,9 @@ impl Full {
 
 /// Waits for the client to leave, and takes nothing of what it sent.
 async fn gone(session: &mut Session) {
-    if let Some(closed) = session.downstream_session.watch_h2_stream_close() {
-        // However it was closed.
-        let _ = closed.await;
+    if let Some(stream) = session.downstream_session.as_custom_mut() {
+        // However it ends: nothing of its body is taken.
+        let _ = stream.read_body_or_idle(true).await;
         return;
     }
     let io =

@@ -20,6 +20,7 @@ pub struct Http2 {
 #[derive(Debug)]
 pub struct Whole {
     pub status: u16,
+    pub headers: HeaderMap,
     pub body: Vec<u8>,
     pub trailers: Option<HeaderMap>,
 }
@@ -29,6 +30,14 @@ impl Http2 {
     pub async fn plain(address: SocketAddr) -> Self {
         let tcp = TcpStream::connect(address).await.unwrap();
         let (send, connection) = h2::client::handshake(tcp).await.unwrap();
+        Self { send, connection: tokio::spawn(connection) }
+    }
+
+    /// The same, of a client that takes so little at once for each stream.
+    pub async fn narrow(address: SocketAddr, window: u32) -> Self {
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        let (send, connection) = builder.initial_window_size(window).handshake(tcp).await.unwrap();
         Self { send, connection: tokio::spawn(connection) }
     }
 
@@ -95,7 +104,7 @@ pub async fn whole(response: ResponseFuture) -> Result<Whole, h2::Error> {
             body.extend_from_slice(&piece);
         }
         let trailers = stream.trailers().await?;
-        Ok(Whole { status: head.status.as_u16(), body, trailers })
+        Ok(Whole { status: head.status.as_u16(), headers: head.headers, body, trailers })
     };
     tokio::time::timeout(PATIENCE, read).await.expect("an answer in time")
 }

@@ -149,51 +149,63 @@ impl<'h> Head<'h> {
         for part in [" ", self.reason, "\r\n"] {
             out.put_slice(part.as_bytes());
         }
+        for header in self.passed_on(hides_hsts) {
+            if !header.name.eq_ignore_ascii_case("trailer") {
+                field(out, header.name.as_bytes(), header.value);
+            } else if self.passes_trailers(body) {
+                announce(header.value, out);
+            }
+        }
+        if matches!(body, Body::Chunked(_) | Body::UntilClosed) {
+            field(out, b"transfer-encoding", b"chunked");
+        }
+        if self.lacks_date() {
+            field(out, b"date", date().as_bytes());
+        }
+    }
+
+    /// Whoever passes on an answer without a date adds it (RFC 9110, section 6.6.1).
+    pub fn lacks_date(&self) -> bool {
+        self.value("date").is_none() && self.status >= 200
+    }
+
+    /// The headers that the client gets. `hides_hsts`: lbd has a word of its own for that.
+    pub fn passed_on(&self, hides_hsts: bool) -> impl Iterator<Item = &httparse::Header<'h>> {
         let named =
             |name: &str| self.options().any(|said| said.eq_ignore_ascii_case(name.as_bytes()));
         let has_named = self.value("connection").is_some();
         // One that chunks overrule was not even read, also where there is no body.
         let has_no_length =
             self.value("transfer-encoding").is_some() || matches!(self.status, 100..=199 | 204);
-        for header in self.headers {
+        self.headers.iter().filter(move |header| {
             let name = header.name;
             let is = |known: &str| name.eq_ignore_ascii_case(known);
             // No length is ever between neighbours, whatever `Connection` says.
-            let is_left_out = match () {
+            !match () {
                 () if is("content-length") => has_no_length,
                 () if is("upgrade") => self.status != 426,
                 () if is("strict-transport-security") => hides_hsts,
                 () => is_between_neighbours(name) || (has_named && named(name)),
-            };
-            if is_left_out {
-                continue;
             }
-            if is("trailer") {
-                if self.passes_trailers(body) {
-                    announce(header.value, out);
-                }
-                continue;
-            }
-            field(out, name.as_bytes(), header.value);
-        }
-        if matches!(body, Body::Chunked(_) | Body::UntilClosed) {
-            field(out, b"transfer-encoding", b"chunked");
-        }
-        if self.value("date").is_none() && self.status >= 200 {
-            // Whoever passes on an answer without a date adds it (RFC 9110, section 6.6.1).
-            field(out, b"date", date().as_bytes());
-        }
+        })
     }
 }
 
-fn date() -> String {
+/// Now, as headers have it.
+pub fn date() -> String {
     jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
-/// Writes a header. One that was folded over several lines has one line now.
+/// Writes a header.
 pub fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     out.put_slice(name);
     out.put_slice(b": ");
+    unfold(out, value);
+    out.put_slice(b"\r\n");
+}
+
+/// Writes a header's value. One that was folded over several lines has one line now.
+pub fn unfold(out: &mut BytesMut, value: &[u8]) {
     if memchr::memchr(b'\r', value).is_none() {
         out.put_slice(value);
     } else {
@@ -202,7 +214,6 @@ pub fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
             out.put_slice(line.trim_ascii());
         }
     }
-    out.put_slice(b"\r\n");
 }
 
 /// Headers that concern one connection only, or that lbd sets itself.

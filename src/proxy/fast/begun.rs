@@ -52,6 +52,8 @@ pub struct Begun {
 pub enum Id {
     /// The client's own: where in the head it stands.
     Own(Range<usize>),
+    /// The same, from a head of HTTP/2.
+    Given(HeaderValue),
     /// One that was made.
     Made(u128),
 }
@@ -61,12 +63,16 @@ impl Id {
     pub fn write(&self, head: &[u8], out: &mut BytesMut) {
         match self {
             Self::Own(place) => out.put_slice(head.get(place.clone()).unwrap_or_default()),
+            Self::Given(id) => out.put_slice(id.as_bytes()),
             Self::Made(number) => hex::<32>(*number, out),
         }
     }
 
     /// The same as the full path has it.
     pub fn value(&self, head: &[u8]) -> HeaderValue {
+        if let Self::Given(id) = self {
+            return id.clone();
+        }
         let mut text = BytesMut::with_capacity(32);
         self.write(head, &mut text);
         HeaderValue::from_maybe_shared(text.freeze()).unwrap_or(HeaderValue::from_static("-"))
@@ -74,6 +80,19 @@ impl Id {
 }
 
 impl Begun {
+    /// Its first attempt begins; `is_whole`: with its whole body.
+    pub fn start(&mut self, is_whole: bool) {
+        let exchange = &mut self.exchange;
+        exchange.is_whole = is_whole;
+        if let Some(client) = &exchange.client {
+            client.begin(self.timeouts.total);
+        }
+        exchange.tell_attempt(is_whole);
+        if is_whole {
+            exchange.is_sent();
+        }
+    }
+
     /// What can be done with it if its attempt fails; `is_whole`: it can be sent again as it was.
     pub fn replay(&self, is_whole: bool) -> Replay {
         Replay { is_reading: self.is_reading, is_untouched: true, is_whole }
@@ -98,45 +117,52 @@ impl Fast {
     /// Begins with the request whose head `io` has read. `None`: it is the full path's, and nothing was
     /// done.
     pub(super) fn begin(&self, io: &mut EdgeIo) -> Option<(Begun, Asked)> {
-        let view = self.reader.current();
         let client = io.client().clone();
+        let view = self.view(&client).filter(|_| io.coming() != Coming::Tunnel)?;
+        let mut outgoing = Lent::from(buffers::take());
+        let (mut begun, is_head) = {
+            let (head, mut slots) = (io.head(), slots());
+            let request = Request::read(head, &mut slots)?;
+            let own = |id: &[u8]| {
+                let start = (id.as_ptr() as usize).saturating_sub(head.as_ptr() as usize);
+                Id::Own(start..start + id.len())
+            };
+            self.read(&request, io.coming(), own, &view, &client, &mut outgoing)?
+        };
+        let head = io.head().len();
+        let request = Lent::from(io.take_request());
+        outgoing.extend_from_slice(request.get(head..).unwrap_or_default());
+        begun.start(io.coming() == Coming::Nothing);
+        Some((begun, Asked { request, head, outgoing, is_head }))
+    }
+
+    /// The view, if requests of `client` can be served here at all.
+    pub(super) fn view(&self, client: &Client) -> Option<Arc<LocalView>> {
+        let view = self.reader.current();
         let is_proof = view.proofs.is_some() && !client.is_secure;
         let is_redirected = client.listener.redirect_to_https && !client.is_secure;
         // The full path chooses the traces that are recorded.
         let is_special = is_proof || is_redirected || view.spans.is_some();
-        if !view.runtime.fast_path || is_special || io.coming() == Coming::Tunnel {
-            return None;
-        }
-        let mut outgoing = Lent::from(buffers::take());
-        let (mut begun, is_head) = self.read(io, &view, &client, &mut outgoing)?;
-        let head = io.head().len();
-        let request = Lent::from(io.take_request());
-        outgoing.extend_from_slice(request.get(head..).unwrap_or_default());
-        begun.exchange.is_whole = io.coming() == Coming::Nothing;
-        client.begin(begun.timeouts.total);
-        begun.exchange.tell_attempt(begun.exchange.is_whole);
-        if begun.exchange.is_whole {
-            begun.exchange.is_sent();
-        }
-        Some((begun, Asked { request, head, outgoing, is_head }))
+        if view.runtime.fast_path && !is_special { Some(view) } else { None }
     }
 
-    fn read(
+    /// Decides on a request, and writes the head that its endpoint is asked with to `outgoing`; `own`
+    /// says where the client's own id is. Returns besides whether it is a HEAD.
+    pub(super) fn read(
         &self,
-        io: &EdgeIo,
+        request: &Request<'_>,
+        coming: Coming,
+        own: impl FnOnce(&[u8]) -> Id,
         view: &Arc<LocalView>,
         client: &Arc<Client>,
         outgoing: &mut BytesMut,
     ) -> Option<(Begun, bool)> {
-        let (head, mut slots) = (io.head(), slots());
-        let request = Request::read(head, &mut slots)?;
         let (path, query) = request.path();
         let host = without_port(request.first("host")?);
         let address = request.address(client);
-        let facts = Facts { host, path, query, client: address, headers: &request };
+        let facts = Facts { host, path, query, client: address, headers: request };
         let draw = Draw(fastrand::u64(..));
-        let Decided { service, placement, choice } =
-            self.decided(view, &facts, io.coming(), draw)?;
+        let Decided { service, placement, choice } = self.decided(view, &facts, coming, draw)?;
         let berth = match view.bulkhead(service, choice.pool) {
             None => None,
             Some(bulkhead) => Some(bulkhead.try_enter()?),
@@ -144,12 +170,8 @@ impl Fast {
         let mut exchange = Exchange::new(self.worker);
         let randoms =
             Randoms { id: fastrand::u128(..), trace: exchange.trace.id, span: fastrand::u64(..) };
-        let written = outbound::write(&request, client, randoms, outgoing)?;
-        let place = |id: &[u8]| {
-            let start = (id.as_ptr() as usize).saturating_sub(head.as_ptr() as usize);
-            start..start + id.len()
-        };
-        let id = written.id.map_or(Id::Made(randoms.id), |id| Id::Own(place(id)));
+        let written = outbound::write(request, client, randoms, outgoing)?;
+        let id = written.id.map_or(Id::Made(randoms.id), own);
         exchange.client = Some(client.clone());
         exchange.address = Some(address);
         exchange.view = Some(view.clone());

@@ -1,19 +1,22 @@
 //! The lean path: requests of HTTP/1.1 that ask for nothing special, from one connection to another
-//! without a step in between.
+//! without a step in between, and such of HTTP/2, from a stream to a connection ([`crossing`]).
 //!
 //! What it serves is told by a whitelist ([`Fast::begin`]); everything else, and every request whose
 //! first attempt failed before its client saw anything, goes to the full path with the bytes as they
 //! came and with what is known of it. Both decide, judge and count by the same functions. A steady
-//! stream of requests allocates nothing here, and writes nothing that other workers write.
+//! stream of requests of HTTP/1.1 allocates nothing here, and none writes what other workers write.
 
 pub mod answer;
 mod begun;
 pub mod body;
+mod crossing;
 mod kept;
 mod outbound;
 mod request;
+mod stream;
 mod trip;
 mod trust;
+mod verdict;
 mod wire;
 
 use std::{
@@ -31,14 +34,12 @@ use self::{
     answer::{Answer, field},
     begun::Begun,
     kept::Kept,
-    trip::{Asked, Failure, Trip},
+    trip::{Failure, Trip},
     trust::Trust,
+    verdict::Standing,
     wire::Wire,
 };
-use super::{
-    exchange::Exchange, headers::id_cookie, judging::Judge, patience::wait, record::record,
-    secure::hsts,
-};
+use super::{exchange::Exchange, headers::id_cookie, judging::Judge, patience::wait, secure::hsts};
 use crate::{
     edge::io::{EdgeIo, lean::Coming},
     model::{Blame, guard::Fate},
@@ -99,7 +100,11 @@ impl Fast {
         let Some((mut begun, asked)) = self.begin(io) else { return Served::Left(None) };
         let wire = match self.wire(&begun.exchange, begun.timeouts.connect.duration()).await {
             Ok(wire) => wire,
-            Err(error) => return self.unconnected(io, begun, asked, &error),
+            Err(error) => {
+                let exchange = self.unreached(begun, &asked.request, &error);
+                io.return_request(asked.request.into_inner(), asked.head);
+                return Served::Left(Some(exchange));
+            }
         };
         if !begun.exchange.is_whole {
             // Either side may be slow while it is sent.
@@ -112,7 +117,18 @@ impl Fast {
         }
         let ended = match answer(io, &mut begun, &mut trip).await {
             Ok(answer) => self.answered(io, &mut begun, &mut trip, answer).await,
-            Err(failure) => self.unanswered(io, &mut begun, &trip, failure),
+            Err(failure) => {
+                let standing = Standing {
+                    is_here: trip.can_be_sent_again(),
+                    is_kept: trip.is_kept(),
+                    is_owed: trip.is_owed(io),
+                };
+                let ended = self.unanswered(&mut begun, standing, failure);
+                if matches!(ended, Ended::Broken) {
+                    self.record_trip(&mut begun, &trip, 499);
+                }
+                ended
+            }
         };
         match ended {
             Ended::Answered { keeps, keeps_wire } => {
@@ -140,29 +156,6 @@ impl Fast {
         timeout(limit, Wire::connect(&endpoint.target, link, secured)).await?
     }
 
-    /// The endpoint could not be reached: the full path tries another.
-    fn unconnected(
-        &self,
-        io: &mut EdgeIo,
-        begun: Begun,
-        asked: Asked,
-        error: &io::Error,
-    ) -> Served {
-        let replay = begun.replay(true);
-        let mut exchange = begun.handed_over(&asked.request);
-        exchange.timed_out = error.kind() == io::ErrorKind::TimedOut;
-        exchange.tried.failed.extend(exchange.choice());
-        if is_ours(error) {
-            exchange.tell_nothing();
-        } else {
-            exchange.blame.get_or_insert(Blame::Connect);
-            self.judge.failure(&mut exchange);
-            exchange.shield(replay, Blame::Connect);
-        }
-        io.return_request(asked.request.into_inner(), asked.head);
-        Served::Left(Some(Box::new(exchange)))
-    }
-
     /// Hands the answer on to the client.
     async fn answered(
         &self,
@@ -171,14 +164,7 @@ impl Fast {
         trip: &mut Trip,
         answer: Answer,
     ) -> Ended {
-        let exchange = &mut begun.exchange;
-        exchange.first_byte = Some(Instant::now());
-        if let Some(berth) = &mut exchange.berth {
-            berth.answered();
-        }
-        let failed = self.judge.answer(exchange, answer.status, answer.said);
-        let replay = begun.replay(trip.can_be_sent_again());
-        if failed && begun.exchange.shield(replay, Blame::Upstream5xx) {
+        if self.answers(begun, &answer, trip.can_be_sent_again()) {
             return Ended::Left(None);
         }
         // An answer before the end of its request ends the connection with it.
@@ -192,70 +178,19 @@ impl Fast {
             Ok(()) => io.flushed().await.map_err(|_| Failure::Left),
             Err(failure) => Err(failure),
         };
-        match handed {
-            Ok(()) => {}
-            Err(Failure::Left) => left(&mut begun.exchange),
-            // What the client still owes is not the endpoint's fault.
-            Err(Failure::Late) if trip.is_owed(io) => begun.exchange.tell_nothing(),
-            Err(failure) => {
-                begun.exchange.blame = blame(failure);
-                self.judge.failure(&mut begun.exchange);
-            }
+        if let Err(failure) = handed {
+            self.broke_off(begun, failure, trip.is_owed(io));
         }
-        self.record(begun, trip, answer.status);
+        self.record_trip(begun, trip, answer.status);
         match handed {
             Ok(()) => Ended::Answered { keeps, keeps_wire: answer.keeps && trip.is_clean() },
             Err(_) => Ended::Broken,
         }
     }
 
-    /// There was no answer: who goes on depends on why.
-    fn unanswered(&self, io: &EdgeIo, begun: &mut Begun, trip: &Trip, failure: Failure) -> Ended {
-        let again = trip.can_be_sent_again();
-        let replay = begun.replay(again);
-        let exchange = &mut begun.exchange;
-        match failure {
-            Failure::Lost if trip.is_kept() && again && begun.is_idempotent => {
-                // A kept connection that the endpoint closed meanwhile is nobody's failure.
-                exchange.renew();
-                Ended::Left(None)
-            }
-            Failure::Lost | Failure::Nonsense => {
-                exchange.blame = blame(failure);
-                self.judge.failure(exchange);
-                let shielded = exchange.blame.is_some_and(|blame| exchange.shield(replay, blame));
-                Ended::Left((!shielded).then_some(502))
-            }
-            Failure::Late if !trip.is_owed(io) => {
-                exchange.blame = Some(Blame::Timeout);
-                self.judge.failure(exchange);
-                let shielded = exchange.shield(replay, Blame::Timeout);
-                Ended::Left((!shielded).then_some(504))
-            }
-            // What its client still owes is not the endpoint's fault.
-            Failure::Late => Ended::Left(Some(408)),
-            Failure::Body(status) => Ended::Left(Some(status)),
-            Failure::Left => {
-                left(exchange);
-                self.record(begun, trip, 499);
-                Ended::Broken
-            }
-        }
-    }
-
-    /// Counts and logs a request that is over.
-    fn record(&self, begun: &mut Begun, trip: &Trip, status: u16) {
-        if let Some(client) = &begun.exchange.client {
-            client.rest();
-        }
-        begun.exchange.tell_over();
-        if begun.exchange.field().is_some_and(|field| field.view.log.is_some()) {
-            begun.exchange.id = begun.id.value(&trip.request);
-        }
+    fn record_trip(&self, begun: &mut Begun, trip: &Trip, status: u16) {
         let mut slots = request::slots();
-        record(&begun.exchange, status, &self.gathered, || begun::said(trip, &mut slots));
-        begun.exchange.recorded = true;
-        begun.exchange.berth = None;
+        self.record(begun, &trip.request, status, || begun::said(trip, &mut slots));
     }
 }
 
@@ -337,15 +272,6 @@ fn left(exchange: &mut Exchange) {
     if exchange.blame != Some(Blame::Upstream5xx) {
         exchange.blame = Some(Blame::ClientAbort);
         exchange.tell(Fate::Left);
-    }
-}
-
-fn blame(failure: Failure) -> Option<Blame> {
-    match failure {
-        Failure::Lost => Some(Blame::Reset),
-        Failure::Nonsense => Some(Blame::Protocol),
-        Failure::Late => Some(Blame::Timeout),
-        Failure::Left | Failure::Body(_) => None,
     }
 }
 

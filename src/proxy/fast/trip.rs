@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// How much of a body is handed on before others have their turn, in bytes.
-const AT_ONCE: usize = 512 * 1024;
+pub const AT_ONCE: usize = 512 * 1024;
 /// A body that is worth a larger buffer, in bytes.
-const BULKY: u64 = 64 * 1024;
+pub const BULKY: u64 = 64 * 1024;
 
 /// Why a trip ended before its end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,7 +43,7 @@ pub enum Failure {
 
 /// How far sending the request has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Upload {
+pub enum Upload {
     /// There is more of it.
     Sending,
     /// The endpoint has all of it.
