@@ -38,19 +38,24 @@ const USERS: usize = 60;
 /// Requests between two looks of the guard, of each service.
 const REQUESTS: usize = 40;
 
-/// Three files that differ in weights, endpoints and terms.
-const FILES: [&str; 3] = ["weight = 0", "weight = 20", "weight = 0\nlimit = { in_flight = 9 }"];
+/// Files that differ in baselines, weights and endpoints.
+const FILES: [(&str, &str); 4] = [
+    ("blue", "weight = 0"),
+    ("blue", "weight = 20"),
+    ("blue", "weight = 0\nlimit = { in_flight = 9 }"),
+    ("green", "weight = 0"),
+];
 
 fn settings(file: usize) -> Arc<lbd::model::Settings> {
+    let (baseline, weight) = FILES[file];
     let service = |name: &str, port: u16| {
         format!(
-            "[service.{name}]\nhosts = [\"{name}.test\"]\nbaseline = \"blue\"\nuser_id = [\"header:x-user\"]\n\
+            "[service.{name}]\nhosts = [\"{name}.test\"]\nbaseline = \"{baseline}\"\nuser_id = [\"header:x-user\"]\n\
              [service.{name}.health]\npath = \"/\"\n\
              [service.{name}.pool.blue]\nendpoints = [\"127.0.0.1:{port}\"]\n\
-             [service.{name}.pool.green]\nendpoints = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\n{}\n",
+             [service.{name}.pool.green]\nendpoints = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\n{weight}\n",
             port + 1,
             port + 2 + file as u16,
-            FILES[file],
         )
     };
     let text = format!(

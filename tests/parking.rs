@@ -29,7 +29,6 @@ fn an_idle_connection_is_parked_and_served_again_and_parked_again() {
         lab.until_metric(PARKED, 1.0);
         assert_eq!(lab.metric(OPEN), 1.0, "it is open all the time");
         assert_eq!(client.call(&Request::get("/")).expect(200).text(), "blue");
-        assert_eq!(lab.metric(PARKED), 0.0);
     }
 }
 

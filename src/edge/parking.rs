@@ -102,7 +102,11 @@ impl<L> Parking<L> {
     pub async fn watch(&self, wake: impl Fn(Awake<L>)) -> io::Result<()> {
         loop {
             let mut ready = self.watch.readable().await?;
-            if !self.look(&wake)? {
+            if self.look(&wake)? {
+                drop(ready);
+                // Those who woke up have their turn before the rest of a crowd.
+                tokio::task::yield_now().await;
+            } else {
                 ready.clear_ready();
             }
         }

@@ -115,7 +115,7 @@ impl Socket {
         };
         loop {
             match tcp.ready(Interest::READABLE | Interest::ERROR).await {
-                Ok(ready) if ready.is_error() || ready.is_write_closed() => return Closed::Wholly,
+                Ok(ready) if ready.is_error() => return Closed::Wholly,
                 Err(_) => return Closed::Wholly,
                 Ok(ready) if ready.is_read_closed() => return Closed::Sending,
                 // What waits is not to be read yet, and hides what comes behind it.

@@ -78,7 +78,7 @@ pub fn may_follow(name: &[u8]) -> bool {
     const FAMILIES: [&[u8]; 4] = [b"if-", b"proxy-", b"content-", b"x-forwarded-"];
     /// RFC 9530 makes it for trailers.
     const DIGEST: &[u8] = b"content-digest";
-    const NAMES: [&[u8]; 34] = [
+    const NAMES: [&[u8]; 41] = [
         b"te",
         b"age",
         b"via",
@@ -111,6 +111,13 @@ pub fn may_follow(name: &[u8]) -> bool {
         b"www-authenticate",
         b"transfer-encoding",
         b"authentication-info",
+        b"x-real-ip",
+        b"x-client-ip",
+        b"x-http-method",
+        b"x-original-url",
+        b"x-rewrite-url",
+        b"true-client-ip",
+        b"x-method-override",
         b"x-http-method-override",
         b"strict-transport-security",
     ];

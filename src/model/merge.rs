@@ -56,9 +56,17 @@ impl ServiceState {
         let keeps_pool = |pool: &PoolName| kept.is_some() && has(pool) && pool != baseline;
         let owned = |(pool, lockout): (&PoolName, &Lockout)| (pool.clone(), lockout.clone());
         let split = kept.clone().unwrap_or_else(|| file.split.clone());
+        // A weight that is new in the file is an order to serve; one that only stands there still is none.
+        let is_old = |pool: &PoolName| {
+            pool != baseline && has(pool) && file.split.share(pool) == self.file.split.share(pool)
+        };
+        let without = |split: Split, pool: &PoolName| {
+            split.with_share(pool, Share::NONE, baseline).unwrap_or(split)
+        };
+        let split = self.lockouts.keys().filter(|pool| is_old(pool)).fold(split, without);
         let split = split.settled(Some(&self.split), baseline);
-        // A weight that was written into the file is an order to serve.
-        let is_out = |pool: &PoolName| has(pool) && split.share(pool) == Share::NONE;
+        let is_out =
+            |pool: &PoolName| pool != baseline && has(pool) && split.share(pool) == Share::NONE;
         let lockouts = self.lockouts.iter().filter(|(pool, _)| is_out(pool)).map(owned).collect();
         Self {
             baseline: baseline.clone(),

@@ -90,10 +90,8 @@ impl Routes {
         };
         let paths = paths.ok_or(Unrouted::Host)?;
         let found = paths.find(&normal(path));
-        match read_otherwise(path) {
-            Some(other) if paths.find(&other) != found => Err(Unrouted::Path),
-            Some(_) | None => found.ok_or(Unrouted::Path),
-        }
+        let is_ambiguous = read_otherwise(path).iter().any(|other| paths.find(other) != found);
+        if is_ambiguous { Err(Unrouted::Path) } else { found.ok_or(Unrouted::Path) }
     }
 
     fn host(&self, host: &str) -> Option<&Paths> {
@@ -107,43 +105,56 @@ impl Routes {
     }
 }
 
-/// The path as other endpoints understand it: `%2F` is a slash to them, or what follows a `;` in a segment
-/// is no part of its name. Where that would lead to another service, none can tell what is meant.
-fn read_otherwise(path: &str) -> Option<String> {
-    let is_escaped = |at: usize| {
-        let escape = path.get(at..at + 3);
-        escape.is_some_and(|escape| escape.eq_ignore_ascii_case("%2F"))
-    };
-    let has_slash = path.contains('%') && path.match_indices('%').any(|(at, _)| is_escaped(at));
-    if !has_slash && !path.contains(';') {
-        return None;
+/// The path as other endpoints understand it: `%2F` and the backslash are slashes to them, or what follows
+/// a `;` in a segment is no part of its name, or an empty segment is one to go back over. Where any of it
+/// would lead to another service, none can tell what is meant.
+fn read_otherwise(path: &str) -> Vec<String> {
+    let is_odd = path.bytes().any(|byte| matches!(byte, b'%' | b';' | b'\\'));
+    if !is_odd && !path.contains("//") {
+        return Vec::new();
     }
-    let names: Vec<&str> =
-        path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
-    let plain = names.join("/").replace("%2F", "/").replace("%2f", "/");
-    Some(normal(&plain).into_owned())
+    let (slashes, names) = (with_slashes(path), without_parameters(path));
+    let both = [without_parameters(&slashes), with_slashes(&names)];
+    let spellings = [path.to_owned(), slashes, names].into_iter().chain(both);
+    let readings = |spelling: String| [resolved(&spelling, true), resolved(&spelling, false)];
+    spellings.flat_map(readings).collect()
+}
+
+/// The path with everything for a slash that may be taken for one.
+fn with_slashes(path: &str) -> String {
+    let slashes = ["%2F", "%2f", "%5C", "%5c", "\\"];
+    slashes.iter().fold(path.to_owned(), |path, slash| path.replace(slash, "/"))
+}
+
+/// The path without what follows a `;` in its segments.
+fn without_parameters(path: &str) -> String {
+    let name = |segment: &str| segment.split(';').next().unwrap_or_default().to_owned();
+    path.split('/').map(name).collect::<Vec<_>>().join("/")
 }
 
 /// The path that an endpoint will most likely understand: escapes decoded but for `%2F`, dot segments
 /// resolved, slashes merged. So nobody gets around a prefix by spelling it otherwise.
 fn normal(path: &str) -> Cow<'_, str> {
     let plain = !path.contains('%') && !path.contains("//") && !path.contains("/.");
-    if plain {
-        return path.into();
-    }
+    if plain { path.into() } else { resolved(path, true).into() }
+}
+
+/// The same; `merges`: slashes are merged before dot segments are resolved, not after.
+fn resolved(path: &str, merges: bool) -> String {
     let escaped_slash = path.replace("%2F", "%252F").replace("%2f", "%252F");
     let decoded = percent_decode_str(&escaped_slash).decode_utf8_lossy();
     let mut segments: Vec<&str> = Vec::new();
-    for segment in decoded.split('/').filter(|s| !s.is_empty()) {
+    for segment in decoded.split('/').skip(1).filter(|s| !merges || !s.is_empty()) {
         match segment {
             "." => {}
             ".." => drop(segments.pop()),
             segment => segments.push(segment),
         }
     }
+    segments.retain(|segment| !segment.is_empty());
     let ends_open = decoded.ends_with('/') || decoded.ends_with("/.") || decoded.ends_with("/..");
     let end = if ends_open && !segments.is_empty() { "/" } else { "" };
-    format!("/{}{end}", segments.join("/")).into()
+    format!("/{}{end}", segments.join("/"))
 }
 
 fn parent(host: &str) -> Option<&str> {
@@ -253,6 +264,12 @@ mod tests {
             "/admin/..;/x",
             "/;/admin",
             "/%2Fadmin",
+            "/x;%2F..%2F..%2Fadmin",
+            "/x%2Fy/..;/admin",
+            "/x/..\\admin",
+            "/x/..%5Cadmin",
+            "/admin//../x",
+            "/admin%2F/../x",
         ] {
             assert_eq!(r.find("a", path), Err(Unrouted::Path), "{path}");
         }

@@ -5,6 +5,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::{answer::refuse, client::Client, exchange::Exchange, facts::without_port};
+use crate::model::Millis;
 
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
@@ -59,9 +60,13 @@ fn redirect_status(method: &http::Method) -> u16 {
 
 /// Tells browsers for how long to come through TLS only, if the listener says so.
 pub fn hsts(client: &Client) -> Option<(HeaderName, HeaderValue)> {
-    let span = client.listener.hsts.filter(|_| client.is_secure)?;
-    let value = format!("max-age={}", span.secs_ceil());
+    let value = format!("max-age={}", hsts_secs(client)?);
     Some((header::STRICT_TRANSPORT_SECURITY, HeaderValue::try_from(value).ok()?))
+}
+
+/// For how many seconds [`hsts`] tells them to.
+pub fn hsts_secs(client: &Client) -> Option<u64> {
+    client.listener.hsts.filter(|_| client.is_secure).map(Millis::secs_ceil)
 }
 
 #[cfg(test)]

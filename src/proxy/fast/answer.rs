@@ -1,7 +1,10 @@
 //! An endpoint's answer: its head, of which only what RFC 9112 lets a proxy mend is mended, and what the
 //! client gets of it.
 
-use std::mem::MaybeUninit;
+use std::{
+    fmt::{Display, Write},
+    mem::MaybeUninit,
+};
 
 use bytes::{BufMut, BytesMut};
 
@@ -160,7 +163,8 @@ impl<'h> Head<'h> {
             field(out, b"transfer-encoding", b"chunked");
         }
         if self.lacks_date() {
-            field(out, b"date", date().as_bytes());
+            // Writing to a buffer that grows cannot fail.
+            let _ = write!(out, "date: {}\r\n", date());
         }
     }
 
@@ -192,8 +196,8 @@ impl<'h> Head<'h> {
 }
 
 /// Now, as headers have it.
-pub fn date() -> String {
-    jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+pub fn date() -> impl Display {
+    jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT")
 }
 
 /// Writes a header.

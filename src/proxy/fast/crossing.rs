@@ -118,6 +118,8 @@ pub struct Crossing {
     /// How long the endpoint may take for its answer then.
     first_byte: Millis,
     hides_hsts: bool,
+    /// Whether the endpoint began to answer.
+    has_heard: bool,
     /// Whether the endpoint said more than its answer.
     is_dirty: bool,
     /// Whether a part of the body was sent that is not kept.
@@ -142,6 +144,7 @@ impl Crossing {
             patience: Some(client.listener.timeouts.body.duration()),
             first_byte,
             hides_hsts: client.is_secure && client.listener.hsts.is_some(),
+            has_heard: false,
             is_dirty: false,
             is_streamed: false,
             ready: 0,
@@ -162,6 +165,12 @@ impl Crossing {
     /// Whether the endpoint waits for what the client still owes.
     pub fn is_owed(&self, stream: &Stream) -> bool {
         self.asked.outgoing.is_empty() && stream.coming() != Coming::Nothing
+    }
+
+    /// Whether a connection that is lost now was lost before this request: it served another, and has said
+    /// nothing since.
+    pub fn is_stale(&self) -> bool {
+        self.wire.is_kept && !self.has_heard && self.wire.input.is_empty()
     }
 
     /// Whether the whole request is still here, to be sent again.
@@ -247,6 +256,7 @@ impl Crossing {
         let mut slots = slots();
         let read = Head::read(&self.wire.input, &mut slots, self.asked.is_head);
         let Some((head, answer)) = read.map_err(|_| Failure::Nonsense)? else { return Ok(None) };
+        self.has_heard = true;
         self.reply = response(&head, answer.body, self.hides_hsts).ok_or(Failure::Nonsense)?;
         let passes = head.passes_trailers(answer.body);
         self.trailers = if passes { Trailers::default() } else { Trailers::private() };

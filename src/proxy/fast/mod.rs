@@ -20,6 +20,7 @@ mod verdict;
 mod wire;
 
 use std::{
+    fmt::Write,
     future::poll_fn,
     io,
     sync::Arc,
@@ -39,7 +40,9 @@ use self::{
     verdict::Standing,
     wire::Wire,
 };
-use super::{exchange::Exchange, headers::id_cookie, judging::Judge, patience::wait, secure::hsts};
+use super::{
+    exchange::Exchange, headers::id_cookie, judging::Judge, patience::wait, secure::hsts_secs,
+};
 use crate::{
     edge::io::{EdgeIo, lean::Coming},
     model::{Blame, guard::Fate},
@@ -120,7 +123,7 @@ impl Fast {
             Err(failure) => {
                 let standing = Standing {
                     is_here: trip.can_be_sent_again(),
-                    is_kept: trip.is_kept(),
+                    is_stale: trip.is_stale(),
                     is_owed: trip.is_owed(io),
                 };
                 let ended = self.unanswered(&mut begun, standing, failure);
@@ -235,14 +238,15 @@ fn hides_hsts(io: &EdgeIo) -> bool {
 
 /// What the client gets of the answer's head, and what lbd adds to it.
 fn write_head(io: &mut EdgeIo, begun: &Begun, trip: &Trip, keeps: bool) {
-    let hsts = hsts(io.client());
+    let hsts = hsts_secs(io.client());
     let out = io.output();
     out.put_slice(&trip.reply);
     out.put_slice(b"x-request-id: ");
     begun.id.write(&trip.request, out);
     out.put_slice(b"\r\n");
-    if let Some((name, value)) = hsts {
-        field(out, name.as_str().as_bytes(), value.as_bytes());
+    if let Some(secs) = hsts {
+        // Writing to a buffer that grows cannot fail.
+        let _ = write!(out, "strict-transport-security: max-age={secs}\r\n");
     }
     if let Some(id) = begun.exchange.placement.and_then(|placement| placement.new_id) {
         field(out, b"set-cookie", id_cookie(id).as_bytes());

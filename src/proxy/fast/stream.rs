@@ -68,7 +68,7 @@ impl Fast {
             Err(failure) => {
                 let standing = Standing {
                     is_here: crossing.can_be_sent_again(),
-                    is_kept: crossing.wire.is_kept,
+                    is_stale: crossing.is_stale(),
                     is_owed: crossing.is_owed(stream),
                 };
                 let ended = self.unanswered(&mut begun, standing, failure);
@@ -240,7 +240,7 @@ pub fn response(head: &Head<'_>, body: Body, hides_hsts: bool) -> Option<Respons
         }
     }
     if head.lacks_date() {
-        headers.append(header::DATE, HeaderValue::try_from(date()).ok()?);
+        headers.append(header::DATE, HeaderValue::try_from(date().to_string()).ok()?);
     }
     Some(response)
 }

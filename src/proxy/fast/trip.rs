@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     edge::{
-        buffers::Lent,
+        buffers::{self, Lent},
         io::{EdgeIo, lean::Coming},
         trailers::Trailers,
     },
@@ -89,6 +89,8 @@ pub struct Trip {
     first_byte: Millis,
     /// Whether lbd says itself for how long browsers are to come over TLS.
     hides_hsts: bool,
+    /// Whether the endpoint began to answer.
+    has_heard: bool,
     /// Whether the endpoint said more than its answer.
     is_dirty: bool,
     /// Whether a part of the body was sent that is not kept.
@@ -116,6 +118,7 @@ impl Trip {
             upload: Upload::Sending,
             first_byte,
             hides_hsts,
+            has_heard: false,
             is_dirty: false,
             is_streamed: false,
             ready: 0,
@@ -233,8 +236,14 @@ impl Trip {
         let mut slots = slots();
         let read = Head::read(&self.wire.input, &mut slots, self.is_head);
         let Some((head, answer)) = read.map_err(|_| Failure::Nonsense)? else { return Ok(None) };
-        if self.outgoing.is_empty() && self.reply.capacity() == 0 {
-            std::mem::swap(&mut self.reply, &mut self.outgoing);
+        self.has_heard = true;
+        if self.reply.capacity() == 0 {
+            // What is sent is not needed any more, and is large enough.
+            match self.upload {
+                Upload::Sending => self.reply = buffers::take().into(),
+                Upload::Sent | Upload::Over => std::mem::swap(&mut self.reply, &mut self.outgoing),
+            }
+            self.reply.clear();
         }
         head.write(answer.body, self.hides_hsts, &mut self.reply);
         self.wire.is_bulky = matches!(answer.body, Body::Length(BULKY..));
@@ -249,9 +258,10 @@ impl Trip {
         !self.is_streamed
     }
 
-    /// Whether the connection served a request before.
-    pub fn is_kept(&self) -> bool {
-        self.wire.is_kept
+    /// Whether a connection that is lost now was lost before this request: it served another, and has said
+    /// nothing since.
+    pub fn is_stale(&self) -> bool {
+        self.wire.is_kept && !self.has_heard && self.wire.input.is_empty()
     }
 
     /// The connection, for the next request.

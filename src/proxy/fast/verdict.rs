@@ -14,8 +14,8 @@ use crate::{
 pub struct Standing {
     /// Whether it is still all here, to be sent again.
     pub is_here: bool,
-    /// Whether its connection served another request before.
-    pub is_kept: bool,
+    /// Whether its connection served another request before, and has said nothing since.
+    pub is_stale: bool,
     /// Whether its endpoint waits for what its client still owes.
     pub is_owed: bool,
 }
@@ -73,7 +73,7 @@ impl Fast {
         let replay = begun.replay(standing.is_here);
         let exchange = &mut begun.exchange;
         match failure {
-            Failure::Lost if standing.is_kept && standing.is_here && begun.is_idempotent => {
+            Failure::Lost if standing.is_stale && standing.is_here && begun.is_idempotent => {
                 // A kept connection that the endpoint closed meanwhile is nobody's failure.
                 exchange.renew();
                 Ended::Left(None)
