@@ -152,7 +152,7 @@ impl EdgeIo {
     ///
     /// [`NoRequest`]: there is no request to serve, and the connection must be closed.
     pub async fn next_request(&mut self) -> Result<Next, NoRequest> {
-        let limit = Instant::now() + self.client.listener.timeouts.header.duration();
+        let mut limit = None;
         self.starved = None;
         self.idle_until = None;
         loop {
@@ -178,6 +178,9 @@ impl EdgeIo {
                 Inspected::Partial => {}
             }
             make_room(&mut self.input);
+            // Most heads come whole: then nobody asks for the time.
+            let patience = self.client.listener.timeouts.header.duration();
+            let limit = *limit.get_or_insert_with(|| Instant::now() + patience);
             match timeout_at(limit, self.socket.read_buf(&mut self.input)).await {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0) | Err(_)) => return Err(NoRequest::Gone),
@@ -296,11 +299,14 @@ impl EdgeIo {
     ///
     /// Besides the socket's own: `TimedOut` if the client takes nothing for the listener's `write`.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let parts = [IoSlice::new(&self.output), IoSlice::new(data)];
-        let Poll::Ready(written) = Pin::new(&mut self.socket).poll_write_vectored(cx, &parts)
-        else {
-            return self.poll_stalled(cx);
+        let socket = Pin::new(&mut self.socket);
+        let written = if data.is_empty() {
+            socket.poll_write(cx, &self.output)
+        } else {
+            let parts = [IoSlice::new(&self.output), IoSlice::new(data)];
+            socket.poll_write_vectored(cx, &parts)
         };
+        let Poll::Ready(written) = written else { return self.poll_stalled(cx) };
         let written = written?;
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
