@@ -15,6 +15,7 @@
 //! | [`view`] | the one published value: control stores it, workers load it once per request |
 //! | [`tally`] | counters with one writer each: workers record, control reads |
 //! | [`control`] | the single writer: orders, state, probes, reload, certificates by ACME, admin API |
+//! | [`handover`] | from one process to the next: sockets and what control knows, for an upgrade |
 //! | [`observe`] | access log, metrics and spans |
 //! | [`notify`] | tells receivers of events, each from a thread of its own |
 //! | [`page`] | what lbd answers in its own name |
@@ -53,6 +54,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod edge;
+pub mod handover;
 pub mod import;
 pub mod model;
 pub mod notify;
