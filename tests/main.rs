@@ -41,4 +41,5 @@ mod support;
 mod tls;
 mod tracing;
 mod tunnels;
+mod upgrade;
 mod upstream;

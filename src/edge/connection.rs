@@ -26,12 +26,14 @@ use crate::{
 /// bytes are likely on their way.
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
 
-/// Serves a connection to its end: `fast` has the first word on each request. `refused` is told the status of a request that is no request.
+/// Serves a connection to its end: `fast` has the first word on each request. The first of `stops` is
+/// true once the process stops, the second once connections on which nothing runs are closed.
+/// `refused` is told the status of a request that is no request.
 pub async fn serve(
     io: EdgeIo,
     fast: &Fast,
     full: &Arc<HttpProxy<Full>>,
-    stop: ShutdownWatch,
+    (stop, rest): (ShutdownWatch, ShutdownWatch),
     refused: Arc<dyn Fn(u16) + Send + Sync>,
 ) {
     let mut io = Box::new(io);
@@ -46,7 +48,7 @@ pub async fn serve(
             // Biased: a request that has arrived is served even while stopping.
             biased;
             idle = io.idle() => if idle.is_err() { return },
-            () = stopped(stop.clone(), grace) => return,
+            () = stopped(rest.clone(), grace) => return,
         }
         match io.next_request().await {
             Ok(Next::Request) => {}

@@ -4,7 +4,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     thread,
@@ -51,6 +51,10 @@ pub struct Common {
     pub failures: Arc<Notify>,
     /// True once the process stops.
     pub stop: ShutdownWatch,
+    /// True once nobody waits for clients that only keep their connection.
+    pub rest: ShutdownWatch,
+    /// Where another process goes on to accept clients, if it stops for that; set before `stop`.
+    pub kept: Arc<OnceLock<Vec<SocketAddr>>>,
     /// How many workers there are.
     pub workers: usize,
     /// Where each shows that it is on time.
@@ -79,15 +83,19 @@ impl Worker {
 ///
 /// If a thread cannot be made.
 pub fn start(listeners: &mut [Bound], common: &Common) -> io::Result<Vec<Worker>> {
-    (0..common.workers)
-        .map(|index| {
-            let doors = listeners
-                .iter_mut()
-                .filter_map(|bound| {
-                    let socket = bound.sockets.pop()?;
-                    Some(Door { socket, entrance: bound.entrance.clone() })
-                })
-                .collect();
+    let mut doors: Vec<Vec<Door>> = (0..common.workers).map(|_| Vec::new()).collect();
+    for bound in listeners {
+        // A process before this one may have had more workers, and clients wait at each of its sockets.
+        for (index, socket) in bound.sockets.drain(..).enumerate() {
+            if let Some(doors) = doors.get_mut(index % common.workers.max(1)) {
+                doors.push(Door { socket, entrance: bound.entrance.clone() });
+            }
+        }
+    }
+    doors
+        .into_iter()
+        .enumerate()
+        .map(|(index, doors)| {
             let (finish, done) = watch::channel(false);
             let common = common.clone();
             thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
@@ -115,6 +123,9 @@ struct Shop {
     full: Arc<HttpProxy<Full>>,
     reader: Reader,
     stop: ShutdownWatch,
+    /// True once connections on which nothing runs are closed.
+    rest: ShutdownWatch,
+    kept: Arc<OnceLock<Vec<SocketAddr>>>,
     draining: Arc<AtomicBool>,
     open: AtomicUsize,
     left: Notify,
@@ -130,6 +141,7 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
     let tunnels = Arc::new(Tunnels::default());
     // A channel of the worker's own: its receivers are cloned for every request.
     let (tell, stop) = watch::channel(false);
+    let (close, rest) = watch::channel(false);
     let shop = Arc::new(Shop {
         index,
         workers: common.workers,
@@ -137,6 +149,8 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
         full: request_path(index, &common, gathered.clone(), tunnels.clone()),
         reader: Reader::new(common.published.clone()),
         stop,
+        rest,
+        kept: common.kept.clone(),
         draining: Arc::default(),
         open: AtomicUsize::new(0),
         left: Notify::new(),
@@ -150,11 +164,22 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
         tokio::spawn(keep_time(shop.clone(), gathered.clone(), common.beats.clone(), tunnels));
     told(&mut common.stop.clone()).await;
     shop.draining.store(true, Relaxed);
+    // Where another process goes on, a client that keeps its connection sees no more of it than an
+    // answer with `Connection: close`.
+    close.send_replace(shop.kept.get().is_none());
     tell.send_replace(true);
     accepting.join_all().await;
     // What still runs at the end of the drain is cut off.
     let drain = shop.reader.current().runtime.upgrade_drain;
-    let _ = tokio::time::timeout(drain.duration(), shop.empty()).await;
+    let hurry = async {
+        told(&mut common.rest.clone()).await;
+        close.send_replace(true);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(drain.duration(), shop.empty()) => {}
+        () = hurry => {}
+    }
     flushing.abort();
     gathered.flush();
     Ok(())
@@ -222,7 +247,13 @@ async fn accept(shop: Arc<Shop>, door: Door<tokio::net::TcpListener>) {
             () = told(&mut stop) => break,
         };
         match accepted {
-            Ok((tcp, peer)) => shop.open(tcp, peer, &door.entrance),
+            Ok((tcp, peer)) => {
+                shop.open(tcp, peer, &door.entrance);
+                if shop.kept.get().is_some() {
+                    // Another process accepts too: it need not be waited for that nobody comes.
+                    break;
+                }
+            }
             Err(error) if is_client_fault(&error) => {}
             Err(error) => {
                 let name = &door.entrance.name;
@@ -240,10 +271,15 @@ async fn told(stop: &mut ShutdownWatch) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Closes a listening socket without losing anybody: first no new handshake begins, then those that
+/// Closes a listening socket without losing anybody. Where another process has it open and goes on to
+/// accept, nobody can be lost; else first no new handshake begins, then those that
 /// are under way end, then who waits is let in. Closed at once, the kernel would reset them all.
 async fn close(shop: &Arc<Shop>, door: Door<tokio::net::TcpListener>) {
     let Door { socket, entrance } = door;
+    let goes_on = |kept: &Vec<SocketAddr>| kept.contains(&entrance.address);
+    if entrance.is_foreign || shop.kept.get().is_some_and(goes_on) {
+        return;
+    }
     let name = &entrance.name;
     if let Err(error) = SockRef::from(&socket).attach_filter(&NO_NEW_HANDSHAKE) {
         tracing::debug!("listener {name} cannot turn newcomers away: {error}");
@@ -309,7 +345,8 @@ impl Shop {
                 let shop = shop.clone();
                 move |status| shop.count_refused(status)
             });
-            serve(io, &shop.fast, &shop.full, shop.stop.clone(), refused).await;
+            let stops = (shop.stop.clone(), shop.rest.clone());
+            serve(io, &shop.fast, &shop.full, stops, refused).await;
         });
     }
 

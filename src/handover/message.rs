@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{handed::Handed, units::ListenerName};
+use crate::model::{State, handed::Handed, units::ListenerName};
 
 /// The form of this conversation. Two that speak different forms do not hand over.
 pub const PROTOCOL: u32 = 1;
@@ -78,6 +78,16 @@ pub enum Word {
         /// Why.
         why: String,
     },
+}
+
+/// What the next process says once everything is its own, a line each: only the end of the wire comes
+/// after it.
+#[derive(Debug, Deserialize, Serialize)]
+pub enum Counsel {
+    /// What it decided.
+    Decided(Box<State>),
+    /// It stops, and the process before it is not to wait for who says nothing.
+    Stops,
 }
 
 /// What the next process has got ready.

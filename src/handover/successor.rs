@@ -204,7 +204,7 @@ impl Kin {
     /// # Errors
     ///
     /// If the system does not know it.
-    pub fn has_ended(mut self) -> io::Result<Option<ExitStatus>> {
+    pub fn has_ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.0.try_wait()
     }
 }
