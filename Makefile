@@ -13,6 +13,8 @@
 #                  real clients, conformance cases and attack tools against lbd and nginx, pass
 #                  counts side by side (12 min after the build; PARTS=http1,http2 for some parts,
 #                  TOOLS=FOLDER keeps what it installs for the next time)
+#   make upgrade-storm
+#                  ten upgrades and a hundred reloads in a minute under every kind of client
 #   make fuzz      60 s of each fuzz target (FUZZ_SECONDS=10 for less)
 #   make build     the release binaries, target/release/lbd and lbctl
 #
@@ -26,7 +28,7 @@ SHIFT ?=
 # `quick` in Cargo.toml: nearly a release, built in a fraction of the time.
 QUICK := --profile quick
 
-.PHONY: demo test bench bench-shift bench-decide bench-build failback simulate conformance fuzz build deps
+.PHONY: demo test bench bench-shift bench-decide bench-build failback simulate conformance fuzz upgrade-storm build deps
 
 demo: deps
 	$(CARGO) build --locked $(QUICK) --bins --example demo </dev/null
@@ -61,6 +63,9 @@ simulate: deps
 conformance: deps
 	$(CARGO) build --locked $(QUICK) --bins </dev/null
 	python3 tests/conformance --lbd $(or $(CARGO_TARGET_DIR),target)/quick/lbd --only "$(PARTS)" --tools "$(TOOLS)"
+
+upgrade-storm: deps
+	$(CARGO) test --locked $(QUICK) --test integration -- --ignored --nocapture long_ten_upgrades </dev/null
 
 fuzz: deps
 	FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz </dev/null

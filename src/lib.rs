@@ -15,6 +15,8 @@
 //! | [`view`] | the one published value: control stores it, workers load it once per request |
 //! | [`tally`] | counters with one writer each: workers record, control reads |
 //! | [`control`] | the single writer: orders, state, probes, reload, certificates by ACME, admin API |
+//! | [`handover`] | from one process to the next: sockets and what control knows, for an upgrade |
+//! | [`init`] | what a container's first process must do besides |
 //! | [`observe`] | access log, metrics and spans |
 //! | [`notify`] | tells receivers of events, each from a thread of its own |
 //! | [`page`] | what lbd answers in its own name |
@@ -37,6 +39,10 @@
 //! **A sight**: a probe, a failing endpoint, a resolved name → `Model::observe` → if it changes who is
 //! fit to serve, the view is published.
 //!
+//! **An upgrade**: `control::upgrade` starts the binary on the disk → `handover` offers it the sockets → it
+//! prepares itself → control changes nothing any more and hands over what it knows → the other serves →
+//! this one finishes what it began, and does meanwhile what the other decides.
+//!
 //! `proxy` and `control` never import each other: they meet in `view` and `tally`. Only `edge` and
 //! `proxy` name pingora. `tests/laws.rs` holds the code to that.
 
@@ -53,7 +59,9 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod edge;
+pub mod handover;
 pub mod import;
+pub mod init;
 pub mod model;
 pub mod notify;
 pub mod observe;

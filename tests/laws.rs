@@ -71,7 +71,7 @@ fn only_the_edge_and_the_request_path_name_pingora() {
         .filter(|p| !p.starts_with("src/edge/") && !p.starts_with("src/proxy/"))
         .collect();
     // The daemon only names it in its log filter.
-    assert_eq!(elsewhere, ["src/bin/lbd.rs"]);
+    assert_eq!(elsewhere, ["src/bin/lbd/main.rs"]);
 }
 
 #[test]

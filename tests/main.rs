@@ -43,4 +43,5 @@ mod support;
 mod tls;
 mod tracing;
 mod tunnels;
+mod upgrade;
 mod upstream;

@@ -21,11 +21,15 @@ use std::{
 
 use lbd::{
     config,
-    control::{Content, Control, Listening, Place, clock, disk::Disk, journal, store::FileStore},
+    control::{
+        Before, Content, Control, Listening, Place, clock, disk::Disk, journal, store::FileStore,
+        upgrade::Estate,
+    },
     edge::{
         listener::{Bound, bind},
         worker::{self, Common},
     },
+    handover::origin::Origin,
     observe::access_log::Writer,
     tls::{self, Holders},
 };
@@ -178,15 +182,22 @@ fn start(
         workers: 1,
         failures: failures.clone(),
     };
-    let store = FileStore::new(&settings.admin.state_dir)?;
+    let store = FileStore::new(&settings.admin.state_dir, None)?;
     let (journal, journal_file) = journal::open(&settings.admin.state_dir)?;
     let disk = Disk::start(Box::new(store), journal_file)?;
-    let control = Control::new(settings, None, disk, journal, Writer::start()?, holders, place);
+    let estate = Estate::new(Origin::here()?, Vec::new());
+    let written = (disk, journal);
+    let logs = Writer::start()?;
+    let mut control =
+        Control::new(settings, Before::Nothing, written, logs, holders, place, estate);
+    control.begin();
     let (stop, stopping) = watch::channel(false);
     let common = Common {
         published: control.published(),
         failures,
+        rest: stopping.clone(),
         stop: stopping,
+        kept: Arc::default(),
         workers: 1,
         beats: control.tallies.beats(),
         gates: Arc::default(),

@@ -7,6 +7,7 @@ mod operation;
 pub mod release;
 mod table;
 pub mod types;
+pub mod upgrade;
 
 pub use openapi::document;
 pub use operation::{Op, Param, Role, Spec};

@@ -90,6 +90,10 @@ pub enum Op {
     DiffConfig,
     /// Load the config file again.
     ReloadConfig,
+    /// Hand over to the binary on the disk.
+    Upgrade,
+    /// Which process serves, and whether the one before it is still there.
+    GetUpgrade,
     /// The listeners' certificates.
     ListCertificates,
     /// Load the certificates' files again.
@@ -180,6 +184,8 @@ impl Op {
         Self::ShowConfig,
         Self::DiffConfig,
         Self::ReloadConfig,
+        Self::Upgrade,
+        Self::GetUpgrade,
         Self::ListCertificates,
         Self::ReloadCertificates,
         Self::OpenApi,

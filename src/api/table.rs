@@ -15,6 +15,7 @@ use super::{
         EndpointStateBody, EventList, ExplainBody, Explained, MaintenanceBody, MaintenanceView,
         ReloadBody, Reloaded, RollbackBody, SplitBody, Status, Version,
     },
+    upgrade::{UpgradeBody, UpgradeStatus, Upgraded},
 };
 use crate::model::{Changed, rollout::Record};
 
@@ -209,6 +210,20 @@ impl Op {
                     "load the config file again, all or nothing",
                 )
             },
+            Self::Upgrade => Spec {
+                reply: Reply::Json(SchemaGenerator::subschema_for::<Upgraded>),
+                ..change::<UpgradeBody>(
+                    "POST",
+                    "/v1/upgrade",
+                    "hand over to the binary on the disk, without a gap",
+                )
+            },
+            Self::GetUpgrade => get::<UpgradeStatus>(
+                "/v1/upgrade",
+                Viewer,
+                "which process serves, and the one before it while that is still there",
+                &[],
+            ),
             Self::ListCertificates => get::<CertificateList>(
                 "/v1/certificates",
                 Viewer,

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::{net::UnixStream, task::JoinHandle};
+use tokio::{net::UnixStream, task::JoinHandle, time::sleep};
 
 use super::{call::Call, exit::Trouble};
 use crate::{api::types::Failure, model::Millis};
@@ -17,6 +17,8 @@ use crate::{api::types::Failure, model::Millis};
 const REPLY_BYTES_MAX: usize = 64 << 20;
 /// Longest line of an event stream in bytes.
 const EVENT_BYTES_MAX: usize = 1 << 20;
+/// How soon a call is made again that came while one process hands over to the next.
+const AGAIN: Duration = Duration::from_millis(20);
 /// Longest part of an unexpected reply that is repeated, in characters.
 const SHOWN_MAX: usize = 200;
 
@@ -70,8 +72,14 @@ impl Client {
     /// If the daemon cannot be reached, does not answer in time, or refuses.
     pub async fn call(&self, call: &Call) -> Result<Reply, Trouble> {
         let exchange = async {
-            let (response, _driver) = self.send(call, "application/json").await?;
-            self.reply(response).await
+            loop {
+                let (response, _driver) = self.send(call, "application/json").await?;
+                match self.reply(response).await {
+                    // Nothing was changed, and it takes moments.
+                    Err(trouble) if trouble.is_refusal("handing_over") => sleep(AGAIN).await,
+                    reply => return reply,
+                }
+            }
         };
         self.in_time(exchange).await
     }

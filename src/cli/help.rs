@@ -8,7 +8,10 @@ use super::{exit::Exit, grammar::Cli};
 const GROUPS: &[(&str, &[&str])] = &[
     ("Look", &["status", "explain", "events"]),
     ("Release", &["rollout", "weight", "switch", "rollback", "check", "guard", "cohort"]),
-    ("Operate", &["maintenance", "pause", "resume", "endpoint", "notify", "cert", "config"]),
+    (
+        "Operate",
+        &["maintenance", "pause", "resume", "endpoint", "notify", "cert", "config", "upgrade"],
+    ),
     ("lbctl itself", &["version", "completion", "man", "help"]),
 ];
 

@@ -39,6 +39,7 @@ mod status;
 mod table;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod values;
 mod version;
 mod weight;
@@ -144,6 +145,7 @@ async fn dispatch(session: &mut Session<'_>, verb: Verb) -> Result<(), Trouble> 
         Verb::Events(args) => events::run(session, args).await,
         Verb::Cert(verb) => cert::run(session, verb).await,
         Verb::Config(verb) => config::run(session, verb).await,
+        Verb::Upgrade(args) => upgrade::run(session, args).await,
         Verb::Version => version::run(session).await,
         Verb::Completion { shell } => session.out.raw(&complete::script(shell)?),
         Verb::Man => session.out.raw(&man::page(command())?),

@@ -101,6 +101,8 @@ pub fn command(
         | Op::ShowConfig
         | Op::DiffConfig
         | Op::ReloadConfig
+        | Op::Upgrade
+        | Op::GetUpgrade
         | Op::ListCertificates
         | Op::ReloadCertificates
         | Op::OpenApi

@@ -208,6 +208,9 @@ pub async fn watch(control: Shared) {
             move || Content::read(&path, named)
         });
         let now = reading.await.ok().flatten();
+        if !control.borrow().is_own() {
+            continue;
+        }
         let settled = now == seen;
         seen.clone_from(&now);
         if settled && now != tried && now.is_some() {

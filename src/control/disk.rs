@@ -99,6 +99,12 @@ impl Disk {
         Writing(writing)
     }
 
+    /// Nothing more will be written; the thread ends when it is through.
+    pub fn close(&self) {
+        self.0.lock().closed = true;
+        self.0.wake.notify_one();
+    }
+
     /// Writes the state that is in force again if the last one could not be written, and tells of a
     /// disk that hangs. For every second.
     pub fn look_after(&self, state: &State) {
@@ -120,8 +126,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        self.0.lock().closed = true;
-        self.0.wake.notify_one();
+        self.close();
     }
 }
 

@@ -54,6 +54,7 @@ impl From<Refusal> for Fault {
             | Refusal::NoUsableEndpoint { .. }
             | Refusal::ChecksFailed { .. } => StatusCode::CONFLICT,
             Refusal::Senseless { .. } | Refusal::BadConfig(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::HandingOver => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::NotWritten(_) => StatusCode::INSUFFICIENT_STORAGE,
         };
         Self::new(status, refusal.code(), refusal.to_string(), refusal.hint())

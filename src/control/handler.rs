@@ -19,6 +19,7 @@ use super::{
     preflight, releases,
     status::Secrets,
     terms::{Query, Terms},
+    upgrade,
 };
 use crate::{
     api::{
@@ -28,9 +29,11 @@ use crate::{
             CohortList, EndpointList, EventList, ExplainBody, PoolEndpoints, ReloadBody, SplitBody,
             Version,
         },
+        upgrade::UpgradeBody,
     },
     model::{
-        Command, Event, Moment, Order, PoolName, Refusal, ServiceName, Severity, command::Runtime,
+        Command, Event, Millis, Moment, Order, PoolName, Refusal, ServiceName, Severity,
+        command::Runtime,
     },
 };
 
@@ -192,6 +195,12 @@ async fn answer(
             let runtime = if reset_runtime { Runtime::Reset } else { Runtime::Kept };
             Ok(ok(&configs::reload(control, terms, runtime).await?))
         }
+        Op::Upgrade => {
+            let UpgradeBody { ready_within } = parse(&body)?;
+            let ready_within = ready_within.map_or(upgrade::READY_WITHIN, Millis::duration);
+            Ok(ok(&upgrade::upgrade(control, terms, ready_within).await?))
+        }
+        Op::GetUpgrade => Ok(ok(&control.borrow().upgrade_status())),
         Op::ListCertificates => Ok(ok(&control.borrow().certificates(clock::now()))),
         Op::ReloadCertificates => {
             parse::<NoBody>(&body)?;

@@ -88,6 +88,11 @@ impl Journal {
         after.skip(skip).cloned().collect()
     }
 
+    /// Nothing is added any more: those who follow are told so.
+    pub fn close(&mut self) {
+        self.followers = broadcast::Sender::new(1);
+    }
+
     /// What is added from now on.
     pub fn follow(&self) -> broadcast::Receiver<Event> {
         self.followers.subscribe()

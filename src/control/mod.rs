@@ -36,6 +36,7 @@ mod status;
 pub mod store;
 mod tasks;
 pub mod terms;
+pub mod upgrade;
 mod window;
 
 use std::{
@@ -46,14 +47,14 @@ use tokio::sync::{Mutex, Notify, watch};
 
 pub use commit::settle;
 pub use configs::Content;
-pub use resolve::resolve_now;
+pub use resolve::{resolve_now, resolved};
 pub use signals::{Stopping, watch_signals};
 pub use tasks::start;
 
 use crate::{
     model::{
         Actor, EndpointKey, Event, Input, Model, Moment, ServiceName, Settings, Severity, Sight,
-        State, units::ListenerName,
+        State, handed::Handed, units::ListenerName,
     },
     notify::Notifiers,
     observe::{access_log::Writer, spans::Exporter},
@@ -66,6 +67,7 @@ use journal::Journal;
 use publish::Publisher;
 use recorder::Recorder;
 use records::Records;
+use upgrade::Estate;
 use window::Windows;
 
 /// The single writer, for the tasks of control's thread.
@@ -105,6 +107,29 @@ pub struct Control {
     taken_back: u64,
     reloads: Reloads,
     stopping: bool,
+    estate: Estate,
+    /// What is written and journaled once everything is this process's.
+    beginning: Option<Beginning>,
+}
+
+/// What was there before this process.
+#[derive(Debug)]
+pub enum Before {
+    /// Nothing.
+    Nothing,
+    /// What the last run left.
+    Left(Box<State>),
+    /// A process that runs and hands over.
+    Handed(Box<Handed>),
+}
+
+/// What a process does first once everything is its own.
+#[derive(Clone, Copy, Debug)]
+struct Beginning {
+    /// The file was edited since.
+    edited: bool,
+    /// The state is not the one on the disk.
+    changed: bool,
 }
 
 /// Where this process stands in the world; fixed at start.
@@ -147,18 +172,28 @@ pub struct Reloads {
 }
 
 impl Control {
-    /// Takes over. `kept` is what the last run left. The first view is published.
+    /// Goes on with what was before. The first view is published; nothing is written before
+    /// [`Control::begin`].
     pub fn new(
         settings: Arc<Settings>,
-        kept: Option<State>,
-        disk: Disk,
-        journal: Journal,
+        before: Before,
+        (disk, journal): (Disk, Journal),
         logs: Writer,
         handshakes: Holders,
         place: Place,
+        estate: Estate,
     ) -> Self {
+        let (kept, handed) = match before {
+            Before::Nothing => (None, None),
+            Before::Left(state) => (Some(*state), None),
+            Before::Handed(handed) => (Some(handed.state.clone()), Some(handed)),
+        };
         let mut model = Model::new(settings, kept.clone());
         model.resume(clock::now());
+        let is_handed = handed.is_some();
+        if let Some(handed) = handed {
+            model.take_over(*handed);
+        }
         let mut tallies = Tallies::new(place.workers);
         let records = Records::open(&model.settings.admin.state_dir);
         // A state that was set aside must not lead to numbers that are taken.
@@ -166,7 +201,8 @@ impl Control {
         let notifiers = Notifiers::start(&model.settings.notify);
         let publisher = Publisher::new(&model, &mut tallies, logs);
         let edited = kept.as_ref().is_some_and(|kept| kept.revision != model.state.revision);
-        let changed = kept.as_ref() != Some(&model.state);
+        // What was handed over may be newer than what the disk took.
+        let changed = is_handed || kept.as_ref() != Some(&model.state);
         let named_files = place.loaded.files.keys().cloned().collect();
         let mut control = Self {
             model,
@@ -192,8 +228,17 @@ impl Control {
             taken_back: 0,
             reloads: Reloads::default(),
             stopping: false,
+            estate,
+            beginning: Some(Beginning { edited, changed }),
         };
         control.take_kept_certificates();
+        control
+    }
+
+    /// Begins: everything is this process's from now on.
+    pub fn begin(&mut self) {
+        let control = self;
+        let Some(Beginning { edited, changed }) = control.beginning.take() else { return };
         control.resume_record();
         if changed {
             // Serving comes first: where this cannot be written, it is tried again every second.
@@ -210,7 +255,6 @@ impl Control {
                 "the config file was edited since the last start; its new values are in force";
             control.note("reload", Severity::Info, Actor::lbd(), summary.into());
         }
-        control
     }
 
     /// Goes on with the record of a rollout that the last run left.
@@ -235,6 +279,9 @@ impl Control {
 
     /// Takes in how the preflight of a rollout ended.
     pub fn checked(&mut self, id: u64, result: Result<(), String>) {
+        if !self.is_own() {
+            return;
+        }
         // What lbd does by itself is never refused.
         if let Err(refusal) = self.apply(Input::Checked(id, result)) {
             tracing::error!("the preflight of rollout {id} had no effect: {refusal}");
@@ -263,6 +310,9 @@ impl Control {
 
     /// Lets time act.
     pub fn tick(&mut self) {
+        if !self.is_own() {
+            return;
+        }
         let now = clock::now();
         let (changed, events) = self.model.release(now);
         if changed {
@@ -277,6 +327,9 @@ impl Control {
 
     /// Takes in what was seen of the world.
     pub fn see(&mut self, sight: Sight) {
+        if !self.is_own() {
+            return;
+        }
         let resolved = matches!(sight, Sight::Resolved(..));
         let (changed, events) = self.model.observe(clock::now(), sight);
         if changed {
@@ -288,8 +341,23 @@ impl Control {
         self.record(events);
     }
 
+    /// Takes in what name servers said before everything was this process's, of names that the process
+    /// before it does not know.
+    pub fn learn(&mut self, sight: Sight) {
+        let is_news = match &sight {
+            Sight::Resolved(host, _) => self.model.resolution(host).is_none(),
+            Sight::Probed(..) | Sight::Failing(_) => false,
+        };
+        if is_news && self.model.observe(clock::now(), sight).0 {
+            self.publish();
+        }
+    }
+
     /// Looks for endpoints whose traffic failed so often in a row that they must be taken out.
     pub fn look_for_failing(&mut self) {
+        if !self.is_own() {
+            return;
+        }
         let limit = |key: &EndpointKey| {
             let passive = self.model.settings.service.get(&key.service)?.health.passive?;
             Some(u64::from(passive.failures))
@@ -315,6 +383,9 @@ impl Control {
     pub fn every_second(&mut self) {
         let now = clock::now();
         self.windows.read(now, &self.tallies);
+        if !self.is_own() {
+            return;
+        }
         self.update_record(now);
         self.look_at_certificates(now);
         self.records.write();
@@ -348,6 +419,9 @@ impl Control {
                     *self.rollbacks.entry((service.clone(), cause.clone())).or_default() += 1;
                 }
             }
+            if !self.is_own() {
+                continue;
+            }
             self.notifiers.tell(&event);
             self.disk.append(event.clone());
             self.journal.append(event);
@@ -357,6 +431,14 @@ impl Control {
     /// The process stops: it is no longer ready for new clients.
     pub fn stop(&mut self) {
         self.stopping = true;
+        self.give_up_estate();
+        if self.is_own() {
+            self.keep_running_record();
+        }
+    }
+
+    /// Hands the record of a rollout that runs to the disk.
+    fn keep_running_record(&mut self) {
         if let Some(record) = self.recorder.record().filter(|record| record.ended.is_none()) {
             self.records.keep(record.clone());
         }

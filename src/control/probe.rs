@@ -52,6 +52,9 @@ type Asked = (Probe, Arc<Link>);
 fn wanted(control: &Shared) -> HashMap<EndpointKey, Asked> {
     let control = control.borrow();
     let model = &control.model;
+    if !control.is_own() {
+        return HashMap::new();
+    }
     model
         .endpoints()
         .filter(|(_, endpoint)| endpoint.admin != AdminState::Maint)

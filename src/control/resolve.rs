@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::Shared;
-use crate::model::Sight;
+use crate::model::{Model, Settings, Sight};
 
 /// How often a name is asked for.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -36,6 +36,23 @@ pub async fn resolve_now(control: &Shared) {
         }
     })
     .await;
+}
+
+/// Asks for every name of a config that is not in force yet.
+pub async fn resolved(settings: &Arc<Settings>) -> Vec<Sight> {
+    let hosts = Model::new(settings.clone(), None).hosts();
+    let mut asking = JoinSet::new();
+    for host in hosts {
+        asking.spawn_local(async move { Sight::Resolved(host.clone(), ask(&host).await) });
+    }
+    let mut answers = Vec::new();
+    let _ = timeout(AT_START, async {
+        while let Some(answer) = asking.join_next().await {
+            answers.extend(answer);
+        }
+    })
+    .await;
+    answers
 }
 
 /// Keeps a task for every host name that an endpoint has.

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, ErrorKind},
     net::SocketAddr,
+    os::fd::AsFd,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,13 +17,16 @@ use nix::unistd::{Group, chown};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener, UnixStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::{spawn_blocking, spawn_local},
     time::{sleep, timeout},
 };
 
-use super::{Shared, access::Caller, handler};
-use crate::model::settings::Admin;
+use super::{Shared, access::Caller, handler, upgrade::Course};
+use crate::{
+    handover::{message::Thing, successor::Heirloom},
+    model::settings::Admin,
+};
 
 /// How long an admin client may take to send a request's head.
 const HEAD: Duration = Duration::from_secs(10);
@@ -31,6 +35,10 @@ const SOCKET_MAX: usize = 256;
 /// How many connections `admin.http` has at once, and for how long each.
 const HTTP_MAX: usize = 64;
 const HTTP_TIME: Duration = Duration::from_secs(30);
+/// How long those who are connected may take for the answers that they wait for, when lbd hands over.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// For how long of that nobody is sent away who has asked nothing.
+const FIRST_REQUEST: Duration = Duration::from_millis(250);
 /// How long accepting rests after an error.
 const REST: Duration = Duration::from_millis(50);
 
@@ -40,6 +48,8 @@ pub struct AdminSocket {
     listener: UnixListener,
     path: PathBuf,
     inode: u64,
+    /// The file is somebody else's by now.
+    is_given: bool,
 }
 
 /// Why the admin socket cannot be had.
@@ -113,15 +123,49 @@ impl AdminSocket {
             let _ = fs::remove_file(&fresh);
         }
         let inode = placed?;
-        Ok(Self { listener, path, inode })
+        Ok(Self { listener, path, inode, is_given: false })
     }
 
-    /// Serves operators until the process ends.
-    pub async fn serve(self, control: Shared) {
+    /// Goes on with the socket of a process that hands over.
+    ///
+    /// # Errors
+    ///
+    /// If its permissions cannot be made what the config says.
+    pub fn adopt(admin: &Admin, listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        let path = admin.socket.clone();
+        permit(admin, &path)?;
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        let inode = fs::metadata(&path)?.ino();
+        Ok(Self { listener, path, inode, is_given: false })
+    }
+
+    /// What the next process needs to go on with it.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many descriptors.
+    pub fn heirloom(&self) -> io::Result<Heirloom> {
+        let thing = Thing::Admin { path: self.path.clone(), inode: self.inode };
+        Ok(Heirloom { thing, descriptor: self.listener.as_fd().try_clone_to_owned()? })
+    }
+
+    /// Serves operators until the process ends, or hands over; then until those who are there have
+    /// their answers.
+    pub async fn serve(mut self, control: Shared) {
         let room = Arc::new(Semaphore::new(SOCKET_MAX));
+        let mut course = control.borrow().course();
         loop {
             let Ok(place) = room.clone().acquire_owned().await else { return };
-            match self.listener.accept().await {
+            let accepted = tokio::select! {
+                biased;
+                given = gone(&mut course) => {
+                    self.is_given = given;
+                    break;
+                }
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
                 Ok((stream, _)) => {
                     let control = control.clone();
                     spawn_local(async move {
@@ -136,18 +180,33 @@ impl AdminSocket {
                 }
             }
         }
+        drop(self);
+        let _ = timeout(FAREWELL, room.acquire_many(SOCKET_MAX as u32)).await;
     }
 }
 
+/// Waits until everything is the next process's, and says whether the admin socket is.
+async fn gone(course: &mut watch::Receiver<Course>) -> bool {
+    let gone = course.wait_for(|course| matches!(course, Course::Gone { .. })).await;
+    // An error means that control is gone itself, with the process.
+    gone.is_ok_and(|course| *course == Course::Gone { admin: true })
+}
+
 fn place(admin: &Admin, fresh: &Path, path: &Path) -> io::Result<u64> {
+    permit(admin, fresh)?;
+    fs::rename(fresh, path)?;
+    Ok(fs::metadata(path)?.ino())
+}
+
+/// Lets those use the socket who may.
+fn permit(admin: &Admin, fresh: &Path) -> io::Result<()> {
     fs::set_permissions(fresh, fs::Permissions::from_mode(admin.socket_mode))?;
     if let Some(name) = &admin.socket_group {
         let group = Group::from_name(name)?;
         let missing = || io::Error::new(ErrorKind::NotFound, format!("there is no group `{name}`"));
         chown(fresh, None, Some(group.ok_or_else(missing)?.gid))?;
     }
-    fs::rename(fresh, path)?;
-    Ok(fs::metadata(path)?.ino())
+    Ok(())
 }
 
 async fn caller(stream: &UnixStream, control: &Shared) -> Caller {
@@ -164,7 +223,7 @@ async fn caller(stream: &UnixStream, control: &Shared) -> Caller {
 impl Drop for AdminSocket {
     fn drop(&mut self) {
         // Another process may have taken the place over meanwhile.
-        if fs::metadata(&self.path).is_ok_and(|m| m.ino() == self.inode) {
+        if !self.is_given && fs::metadata(&self.path).is_ok_and(|m| m.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -174,17 +233,33 @@ impl Drop for AdminSocket {
 ///
 /// # Errors
 ///
-/// If the address cannot be had.
-pub async fn open_http(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+/// If the address cannot be had. `given` is a socket of this address that was handed over.
+pub async fn open_http(
+    address: SocketAddr,
+    given: Option<std::net::TcpListener>,
+) -> io::Result<TcpListener> {
+    match given {
+        None => TcpListener::bind(address).await,
+        Some(socket) => {
+            socket.set_nonblocking(true)?;
+            TcpListener::from_std(socket)
+        }
+    }
 }
 
-/// Serves health and metrics until the process ends.
+/// Serves health and metrics until the process ends, or hands over; then until those who are there have
+/// their answers.
 pub async fn serve_http(listener: TcpListener, control: Shared) {
     let room = Arc::new(Semaphore::new(HTTP_MAX));
+    let mut course = control.borrow().course();
     loop {
         let Ok(place) = room.clone().acquire_owned().await else { return };
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            _ = gone(&mut course) => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 let connection = serve_connection(stream, control.clone(), Caller::stranger());
                 spawn_local(async move {
@@ -199,12 +274,15 @@ pub async fn serve_http(listener: TcpListener, control: Shared) {
             }
         }
     }
+    drop(listener);
+    let _ = timeout(FAREWELL, room.acquire_many(HTTP_MAX as u32)).await;
 }
 
 async fn serve_connection<S>(stream: S, control: Shared, caller: Caller)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let mut course = control.borrow().course();
     let service = service_fn(move |request| {
         let (control, caller) = (control.clone(), caller.clone());
         async move {
@@ -215,6 +293,16 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
     // What went wrong with one admin client concerns that client only.
-    let _ = connection.await;
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        _ = gone(&mut course) => {
+            // Who was let in has asked, or is about to.
+            if timeout(FIRST_REQUEST, connection.as_mut()).await.is_err() {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ use tokio::{
     task::spawn_local,
 };
 
-use super::{Shared, configs, terms::Terms};
+use super::{Shared, configs, terms::Terms, upgrade};
 use crate::model::{Actor, command::Runtime};
 
 /// How the process is to end.
@@ -23,8 +23,8 @@ pub enum Stopping {
     Now,
 }
 
-/// Takes over SIGTERM and SIGINT (drain; a second one: at once), SIGHUP (reload) and SIGUSR1 (reopen
-/// logs), and tells how the process is to end.
+/// Takes over SIGTERM and SIGINT (drain; a second one: at once), SIGHUP (reload), SIGUSR1 (reopen logs)
+/// and SIGUSR2 (upgrade), and tells how the process is to end.
 ///
 /// # Errors
 ///
@@ -46,7 +46,18 @@ pub fn watch_signals(control: &Shared) -> io::Result<watch::Receiver<Stopping>> 
     });
     spawn_local(reload_at(signal(SignalKind::hangup())?, control.clone()));
     spawn_local(reopen_at(signal(SignalKind::user_defined1())?, control.clone()));
+    spawn_local(upgrade_at(signal(SignalKind::user_defined2())?, control.clone()));
     Ok(stopping)
+}
+
+async fn upgrade_at(mut signal: Signal, control: Shared) {
+    while signal.recv().await.is_some() {
+        let actor = Actor { name: "SIGUSR2".into(), uid: None, pid: None };
+        let upgraded = upgrade::upgrade(&control, Terms::by(actor), upgrade::READY_WITHIN).await;
+        if let Err(fault) = upgraded {
+            tracing::error!("not upgraded: {}", fault.failure.error);
+        }
+    }
 }
 
 async fn reopen_at(mut signal: Signal, control: Shared) {
@@ -62,6 +73,10 @@ async fn reload_at(mut signal: Signal, control: Shared) {
 }
 
 async fn reload(control: &Shared) {
+    if control.borrow().is_gone() {
+        // The next process has its own signals.
+        return;
+    }
     // Without systemd there is nobody to tell, and notifying does nothing.
     if let Ok(since) = NotifyState::monotonic_usec_now() {
         let _ = sd_notify::notify(&[NotifyState::Reloading, since]);

@@ -7,13 +7,11 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
-};
-
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
 };
 
 use crate::model::{State, state::FORMAT};
@@ -35,7 +33,7 @@ pub trait Store: fmt::Debug + Send {
 pub struct FileStore {
     folder: PathBuf,
     /// Held while the process lives: two of them would overwrite each other's state.
-    _lock: Flock<File>,
+    lock: File,
 }
 
 /// A state file that cannot be used. It is left where it is.
@@ -50,24 +48,39 @@ pub struct Unusable {
 const FILE: &str = "state.json";
 
 impl FileStore {
-    /// A store in `folder`, which is made if it is missing.
+    /// A store in `folder`, which is made if it is missing; `lock` is its lock, if it was handed over.
     ///
     /// # Errors
     ///
     /// If the folder cannot be made, or another process has it.
-    pub fn new(folder: &Path) -> io::Result<Self> {
+    pub fn new(folder: &Path, lock: Option<OwnedFd>) -> io::Result<Self> {
         // The state holds secrets of maintenance and users' ids: it is nobody else's to read.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let lock =
-            OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join("lock"))?;
-        let lock =
-            Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(
-                |(_, error)| match error {
-                    Errno::EAGAIN => io::Error::other("another lbd keeps its state there"),
-                    error => error.into(),
-                },
-            )?;
-        Ok(Self { folder: folder.to_owned(), _lock: lock })
+        let lock = match lock {
+            Some(lock) => File::from(lock),
+            None => {
+                let path = folder.join("lock");
+                OpenOptions::new().create(true).append(true).mode(0o600).open(path)?
+            }
+        };
+        // One that was handed over is held already, and is held by both until one of them ends.
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(io::Error::other("another lbd keeps its state there"));
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+        Ok(Self { folder: folder.to_owned(), lock })
+    }
+
+    /// The lock, to be handed over.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many descriptors.
+    pub fn lock(&self) -> io::Result<OwnedFd> {
+        Ok(self.lock.try_clone()?.into())
     }
 
     /// The state that the last run left, if there was one.
@@ -150,7 +163,7 @@ mod tests {
     #[test]
     fn what_was_saved_is_loaded() {
         let folder = tempfile::tempdir().unwrap();
-        let mut store = FileStore::new(&folder.path().join("deep/er")).unwrap();
+        let mut store = FileStore::new(&folder.path().join("deep/er"), None).unwrap();
         assert_eq!(store.load().unwrap(), None);
         store.save(&state()).unwrap();
         assert_eq!(store.load().unwrap(), Some(state()));
@@ -160,9 +173,11 @@ mod tests {
     fn two_cannot_share_a_folder_and_strangers_cannot_read() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
-        let mut store = FileStore::new(folder.path()).unwrap();
+        let mut store = FileStore::new(folder.path(), None).unwrap();
         store.save(&state()).unwrap();
-        assert!(FileStore::new(folder.path()).unwrap_err().to_string().contains("another lbd"));
+        assert!(
+            FileStore::new(folder.path(), None).unwrap_err().to_string().contains("another lbd")
+        );
         let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -170,7 +185,7 @@ mod tests {
     #[test]
     fn a_torn_or_foreign_file_is_refused_and_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let mut store = FileStore::new(folder.path()).unwrap();
+        let mut store = FileStore::new(folder.path(), None).unwrap();
         store.save(&state()).unwrap();
         let path = folder.path().join(FILE);
         let whole = fs::read_to_string(&path).unwrap();
@@ -190,12 +205,23 @@ mod tests {
     #[test]
     fn a_failed_write_leaves_the_old_state() {
         let folder = tempfile::tempdir().unwrap();
-        let mut store = FileStore::new(folder.path()).unwrap();
+        let mut store = FileStore::new(folder.path(), None).unwrap();
         store.save(&state()).unwrap();
         // A folder in the place of the temporary file: the write fails for any user.
         fs::create_dir(folder.path().join("state.json.new")).unwrap();
         let next = State { revision: state().revision.next(), ..state() };
         assert!(store.save(&next).is_err());
         assert_eq!(store.load().unwrap(), Some(state()));
+    }
+
+    #[test]
+    fn a_lock_that_was_handed_over_outlives_the_one_who_had_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = FileStore::new(folder.path(), None).unwrap();
+        let new = FileStore::new(folder.path(), Some(old.lock().unwrap())).unwrap();
+        drop(old);
+        assert!(FileStore::new(folder.path(), None).is_err());
+        drop(new);
+        assert!(FileStore::new(folder.path(), None).is_ok());
     }
 }

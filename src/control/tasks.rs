@@ -7,7 +7,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{Shared, acme, clock, configs, preflight, probe, resolve};
+use super::{Shared, acme, clock, configs, preflight, probe, resolve, upgrade::Course};
 use crate::model::rollout::Phase;
 
 /// How long failures are gathered before they are looked at: a storm must not keep control busy.
@@ -32,7 +32,7 @@ async fn keep_time(control: Shared) {
     let mut changes = control.borrow().changes();
     loop {
         let now = clock::now();
-        let due = control.borrow().model.deadline(now);
+        let due = control.borrow().deadline(now);
         let pause = due.map_or(SLEEP_MAX, |due| due.since(now).duration().min(SLEEP_MAX));
         tokio::select! {
             () = sleep(pause) => {}
@@ -67,6 +67,9 @@ async fn check_candidates(control: Shared) {
                     }
                     Err(refusal) => Err(refusal.to_string()),
                 };
+                // While it is not known whose the rollout is, nothing can come of it.
+                let mut course = control.borrow().course();
+                let _ = course.wait_for(|course| *course != Course::Frozen).await;
                 control.borrow_mut().checked(id, result);
             });
         }

@@ -28,13 +28,14 @@ use crate::{
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
 
 /// Serves a connection until it ends, or has been idle for so long that it is better parked: then it is
-/// returned. `fast` has the first word on each request. `refused` is told the status of a request that is
-/// no request.
+/// returned. `fast` has the first word on each request. The first of `stops` is true once the process
+/// stops, the second once connections on which nothing runs are closed. `refused` is told the status of
+/// a request that is no request.
 pub async fn serve(
     mut io: Box<EdgeIo>,
     fast: &Arc<Fast>,
     full: &Arc<HttpProxy<Full>>,
-    stop: &ShutdownWatch,
+    (stop, rest): (&ShutdownWatch, &ShutdownWatch),
     refused: &(dyn Fn(u16) + Send + Sync),
 ) -> Option<Box<EdgeIo>> {
     // What is boxed below is not served on most connections, and would make each of them larger.
@@ -55,7 +56,7 @@ pub async fn serve(
                 Ok(Wait::Long) => return Some(io),
                 Err(_) => return None,
             },
-            () = stopped(stop, grace) => return None,
+            () = stopped(rest, grace) => return None,
         }
         match io.next_request().await {
             Ok(Next::Request) => {}

@@ -6,10 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::clients::Clients;
 use crate::{
+    handover::predecessor::Given,
     model::{listener::Listener, units::ListenerName},
     tally::ListenerTally,
     tls::Holder,
@@ -25,7 +26,7 @@ const UNSENT_MAX: u32 = 128 * 1024;
 pub struct Bound {
     /// What its sockets share.
     pub entrance: Arc<Entrance>,
-    /// Its sockets, by worker.
+    /// Its sockets: at least one for each worker.
     pub sockets: Vec<TcpListener>,
 }
 
@@ -44,6 +45,41 @@ pub struct Entrance {
     pub tls: Arc<Holder>,
     /// How many connections each client has.
     pub clients: Arc<Clients>,
+    /// Its socket is systemd's too, which keeps it open: who waits there is not lost.
+    pub is_foreign: bool,
+}
+
+/// Goes on with the sockets of a listener that another process opened, for so many workers. All of them
+/// stay in use, since clients may wait at each.
+///
+/// # Errors
+///
+/// If the sockets cannot be used.
+pub fn adopt(
+    name: &ListenerName,
+    settings: &Arc<Listener>,
+    tls: Arc<Holder>,
+    workers: usize,
+    given: Vec<Given>,
+) -> io::Result<Bound> {
+    let is_foreign = given.iter().any(|given| given.is_foreign);
+    let mut sockets: Vec<TcpListener> = given.into_iter().map(|given| given.socket).collect();
+    for socket in &sockets {
+        prepare(&SockRef::from(socket))?;
+    }
+    let first = sockets.first().ok_or(io::ErrorKind::NotFound)?;
+    let address = first.local_addr()?;
+    let mut more = Vec::new();
+    for own in sockets.iter().cycle().take(workers.saturating_sub(sockets.len())) {
+        let fresh = match is_foreign {
+            true => Err(io::ErrorKind::AddrInUse.into()),
+            false => open(address, Sharing::WithOtherWorkers),
+        };
+        // One that may not be beside the others: two workers accept from the same.
+        more.push(fresh.or_else(|_| own.try_clone())?);
+    }
+    sockets.append(&mut more);
+    Ok(bound(name, settings, tls, workers, (address, is_foreign), sockets))
 }
 
 /// Binds a listener for so many workers.
@@ -67,6 +103,17 @@ pub fn bind(
     for _ in 1..workers {
         sockets.push(open(address, Sharing::WithOtherWorkers)?);
     }
+    Ok(bound(name, settings, tls, workers, (address, false), sockets))
+}
+
+fn bound(
+    name: &ListenerName,
+    settings: &Arc<Listener>,
+    tls: Arc<Holder>,
+    workers: usize,
+    (address, is_foreign): (SocketAddr, bool),
+    sockets: Vec<TcpListener>,
+) -> Bound {
     let entrance = Arc::new(Entrance {
         address,
         name: name.clone(),
@@ -74,8 +121,9 @@ pub fn bind(
         tally: Arc::new(ListenerTally::new(workers)),
         tls,
         clients: Arc::default(),
+        is_foreign,
     });
-    Ok(Bound { entrance, sockets })
+    Bound { entrance, sockets }
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -94,14 +142,18 @@ fn open(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
         // `[::]` means every address, as nginx's `listen [::]:80 ipv6only=off`.
         socket.set_only_v6(false)?;
     }
-    // Connections that are accepted have these from their listener. Without the first small answers
-    // would wait for acknowledgements; by the second a slow reader's progress is seen in small steps.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
-    socket.set_nonblocking(true)?;
+    prepare(&SockRef::from(&socket))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Connections that are accepted have these from their listener. Without the first small answers would
+/// wait for acknowledgements; by the second a slow reader's progress is seen in small steps.
+fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
+    socket.set_nonblocking(true)
 }
 
 #[cfg(test)]
@@ -134,5 +186,24 @@ mod tests {
         assert!(bound.sockets.iter().all(|s| s.local_addr().unwrap() == bound.entrance.address));
         let error = bind(&name, &settings(bound.entrance.address), tls(), 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn all_sockets_that_were_given_stay_in_use() {
+        let name = "http".parse().unwrap();
+        let tls = Arc::<Holder>::default;
+        let at = settings("127.0.0.1:0".parse().unwrap());
+        let old = bind(&name, &at, tls(), 2).unwrap();
+        let give = |is_foreign| {
+            let clones = old.sockets.iter().map(|socket| socket.try_clone().unwrap());
+            clones.map(|socket| Given { socket, is_foreign }).collect::<Vec<_>>()
+        };
+        for (workers, foreign, sockets) in
+            [(1, false, 2), (2, false, 2), (5, false, 5), (3, true, 3)]
+        {
+            let new = adopt(&name, &at, tls(), workers, give(foreign)).unwrap();
+            assert_eq!((new.sockets.len(), new.entrance.is_foreign), (sockets, foreign));
+            assert_eq!(new.entrance.address, old.entrance.address);
+        }
     }
 }

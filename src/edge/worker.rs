@@ -4,7 +4,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     thread,
@@ -54,6 +54,10 @@ pub struct Common {
     pub failures: Arc<Notify>,
     /// True once the process stops.
     pub stop: ShutdownWatch,
+    /// True once nobody waits for clients that only keep their connection.
+    pub rest: ShutdownWatch,
+    /// Where another process goes on to accept clients, if it stops for that; set before `stop`.
+    pub kept: Arc<OnceLock<Vec<SocketAddr>>>,
     /// How many workers there are.
     pub workers: usize,
     /// Where each shows that it is on time.
@@ -82,15 +86,19 @@ impl Worker {
 ///
 /// If a thread cannot be made.
 pub fn start(listeners: &mut [Bound], common: &Common) -> io::Result<Vec<Worker>> {
-    (0..common.workers)
-        .map(|index| {
-            let doors = listeners
-                .iter_mut()
-                .filter_map(|bound| {
-                    let socket = bound.sockets.pop()?;
-                    Some(Door { socket, entrance: bound.entrance.clone() })
-                })
-                .collect();
+    let mut doors: Vec<Vec<Door>> = (0..common.workers).map(|_| Vec::new()).collect();
+    for bound in listeners {
+        // A process before this one may have had more workers, and clients wait at each of its sockets.
+        for (index, socket) in bound.sockets.drain(..).enumerate() {
+            if let Some(doors) = doors.get_mut(index % common.workers.max(1)) {
+                doors.push(Door { socket, entrance: bound.entrance.clone() });
+            }
+        }
+    }
+    doors
+        .into_iter()
+        .enumerate()
+        .map(|(index, doors)| {
             let (finish, done) = watch::channel(false);
             let common = common.clone();
             thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
@@ -118,6 +126,9 @@ struct Shop {
     full: Arc<HttpProxy<Full>>,
     reader: Reader,
     stop: ShutdownWatch,
+    /// True once connections on which nothing runs are closed.
+    rest: ShutdownWatch,
+    kept: Arc<OnceLock<Vec<SocketAddr>>>,
     draining: Arc<AtomicBool>,
     open: AtomicUsize,
     left: Notify,
@@ -134,6 +145,7 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
     let tunnels = Arc::new(Tunnels::default());
     // A channel of the worker's own: its receivers are cloned for every request.
     let (tell, stop) = watch::channel(false);
+    let (close, rest) = watch::channel(false);
     let shop = Arc::new(Shop {
         index,
         workers: common.workers,
@@ -141,6 +153,8 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
         full: request_path(index, &common, gathered.clone(), tunnels.clone()),
         reader: Reader::new(common.published.clone()),
         stop,
+        rest,
+        kept: common.kept.clone(),
         draining: Arc::default(),
         open: AtomicUsize::new(0),
         left: Notify::new(),
@@ -156,11 +170,22 @@ async fn work(index: usize, doors: Vec<Door>, common: Common) -> io::Result<()> 
         tokio::spawn(keep_time(shop.clone(), gathered.clone(), common.beats.clone(), tunnels));
     told(&mut common.stop.clone()).await;
     shop.draining.store(true, Relaxed);
+    // Where another process goes on, a client that keeps its connection sees no more of it than an
+    // answer with `Connection: close`.
+    close.send_replace(shop.kept.get().is_none());
     tell.send_replace(true);
     accepting.join_all().await;
     // What still runs at the end of the drain is cut off.
     let drain = shop.reader.current().runtime.upgrade_drain;
-    let _ = tokio::time::timeout(drain.duration(), shop.empty()).await;
+    let hurry = async {
+        told(&mut common.rest.clone()).await;
+        close.send_replace(true);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(drain.duration(), shop.empty()) => {}
+        () = hurry => {}
+    }
     flushing.abort();
     gathered.flush();
     Ok(())
@@ -221,10 +246,10 @@ async fn keep_time(
 
 /// Serves parked connections again when their clients say something; until the process stops.
 async fn keep_parked(shop: Arc<Shop>) {
-    let mut stop = shop.stop.clone();
+    let mut rest = shop.rest.clone();
     let watched = tokio::select! {
         watched = shop.parking.watch(|awake| shop.wake(awake)) => watched,
-        () = told(&mut stop) => shop.parking.clear(|awake| shop.wake(awake)),
+        () = told(&mut rest) => shop.parking.clear(|awake| shop.wake(awake)),
     };
     if let Err(error) = watched {
         tracing::error!("worker {} cannot watch idle connections: {error}", shop.index);
@@ -241,7 +266,13 @@ async fn accept(shop: Arc<Shop>, door: Door<tokio::net::TcpListener>) {
             () = told(&mut stop) => break,
         };
         match accepted {
-            Ok((tcp, peer)) => shop.open(tcp, peer, &door.entrance),
+            Ok((tcp, peer)) => {
+                shop.open(tcp, peer, &door.entrance);
+                if shop.kept.get().is_some() {
+                    // Another process accepts too: it need not be waited for that nobody comes.
+                    break;
+                }
+            }
             Err(error) if is_client_fault(&error) => {}
             Err(error) => {
                 let name = &door.entrance.name;
@@ -259,10 +290,15 @@ async fn told(stop: &mut ShutdownWatch) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Closes a listening socket without losing anybody: first no new handshake begins, then those that
+/// Closes a listening socket without losing anybody. Where another process has it open and goes on to
+/// accept, nobody can be lost; else first no new handshake begins, then those that
 /// are under way end, then who waits is let in. Closed at once, the kernel would reset them all.
 async fn close(shop: &Arc<Shop>, door: Door<tokio::net::TcpListener>) {
     let Door { socket, entrance } = door;
+    let goes_on = |kept: &Vec<SocketAddr>| kept.contains(&entrance.address);
+    if entrance.is_foreign || shop.kept.get().is_some_and(goes_on) {
+        return;
+    }
     let name = &entrance.name;
     if let Err(error) = SockRef::from(&socket).attach_filter(&NO_NEW_HANDSHAKE) {
         tracing::debug!("listener {name} cannot turn newcomers away: {error}");
@@ -332,7 +368,8 @@ impl Shop {
     /// Serves a connection, and parks it when it rests.
     async fn serve(&self, mut io: Box<EdgeIo>, mut lease: Lease) {
         let refused = |status| self.count_refused(status);
-        while let Some(rests) = serve(io, &self.fast, &self.full, &self.stop, &refused).await {
+        let stops = (&self.stop, &self.rest);
+        while let Some(rests) = serve(io, &self.fast, &self.full, stops, &refused).await {
             io = rests;
             // Where it cannot be parked, it stays as it is.
             let Some(idle) = io.idled() else { continue };

@@ -31,7 +31,7 @@ pub enum Address {
 }
 
 /// Where a connection goes in the end.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Target {
     /// TCP.
     Tcp(SocketAddr),

@@ -63,7 +63,7 @@ pub enum Sight {
 }
 
 /// Identity of an endpoint's address in use: its service, pool, address and where that leads.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct EndpointKey {
     /// The service.
     pub service: ServiceName,

@@ -45,7 +45,7 @@ impl AdminState {
 }
 
 /// What probes found.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Probed {
     /// No probe has answered yet, or none is configured.
     #[default]
@@ -66,7 +66,7 @@ pub struct Thresholds {
 }
 
 /// One endpoint's health. Survives weight changes and reloads, since it is kept by identity.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Health {
     /// What probes found.
     pub probed: Probed,

@@ -3,6 +3,8 @@
 //! 32 linear steps in each power of two, so that a bucket is at most 1/32 (3.2 %) wide for its value
 //! (the layout of HdrHistogram: Gil Tene, hdrhistogram.org). Below 32 µs buckets are exact.
 
+use serde::{Deserialize, Serialize};
+
 const STEPS_LOG2: u32 = 5;
 const STEPS: usize = 1 << STEPS_LOG2;
 /// Durations from `2^27` µs (134 s) on share the last bucket.
@@ -31,7 +33,7 @@ pub const fn upper_bound(bucket: usize) -> u64 {
 }
 
 /// What one or several histograms counted.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Counts {
     /// By bucket.
     pub buckets: Box<[u64]>,

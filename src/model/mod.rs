@@ -23,6 +23,7 @@ pub mod diff;
 pub mod event;
 pub mod facts;
 pub mod guard;
+pub mod handed;
 pub mod health;
 pub mod histogram;
 pub mod limit;

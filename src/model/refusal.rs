@@ -153,6 +153,10 @@ pub enum Refusal {
     #[error("the state could not be written, nothing was changed: {0}")]
     NotWritten(String),
 
+    /// Another process takes over, and nothing is changed meanwhile.
+    #[error("lbd is handing over to another process, nothing was changed")]
+    HandingOver,
+
     /// A new config file was not accepted. The text lists every mistake.
     #[error("{0}")]
     BadConfig(String),
@@ -179,6 +183,7 @@ impl Refusal {
         "senseless",
         "state_not_written",
         "bad_config",
+        "handing_over",
     ];
 
     /// A stable word for programs.
@@ -201,6 +206,7 @@ impl Refusal {
             Self::UnknownPlan(_) => "unknown_plan",
             Self::Senseless { .. } => "senseless",
             Self::NotWritten(_) => "state_not_written",
+            Self::HandingOver => "handing_over",
             Self::BadConfig(_) => "bad_config",
         }
     }
@@ -242,6 +248,7 @@ impl Refusal {
             Self::NotWritten(_) => {
                 "free space or mend the permissions of admin.state_dir, then repeat"
             }
+            Self::HandingOver => "ask again: another process answers in a moment",
             Self::BadConfig(_) => "mend the file and reload; what ran before still runs",
         }
     }
@@ -282,6 +289,7 @@ mod tests {
             Refusal::UnknownPlan(PlanName::standard()),
             Refusal::NotWritten(text.clone()),
             Refusal::BadConfig(text),
+            Refusal::HandingOver,
         ]
     }
 
@@ -307,13 +315,14 @@ mod tests {
             Refusal::UnknownPlan(_) => 16,
             Refusal::NotWritten(_) => 17,
             Refusal::BadConfig(_) => 18,
+            Refusal::HandingOver => 19,
         }
     }
 
     #[test]
     fn every_refusal_has_a_listed_code_and_every_code_a_refusal() {
         let places: Vec<usize> = all().iter().map(place).collect();
-        assert_eq!(places, (0..19).collect::<Vec<_>>());
+        assert_eq!(places, (0..20).collect::<Vec<_>>());
         let mut codes: Vec<&str> = all().iter().map(Refusal::code).collect();
         codes.sort_unstable();
         codes.dedup();

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     address::{Address, Target},
     change::{Changed, SplitChange},
@@ -47,7 +49,7 @@ pub struct Model {
 }
 
 /// What the name servers said of a host.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Resolution {
     /// The addresses, in order; the last good answer.
     pub addresses: Vec<IpAddr>,
@@ -147,7 +149,7 @@ impl Model {
 
     /// Health belongs to endpoints in use and to checks that are still made. One that comes back from
     /// `maint` is judged anew.
-    fn forget_old_health(&mut self) {
+    pub(super) fn forget_old_health(&mut self) {
         let probed = |e: &EndpointState| e.admin != AdminState::Maint;
         let known: BTreeSet<EndpointKey> =
             self.endpoints().filter(|(_, e)| probed(e)).map(|(key, _)| key).collect();

@@ -24,12 +24,18 @@ pub struct Lab {
     pub plan: Plan,
     folder: TempDir,
     child: Option<Child>,
+    /// The process that serves, where an upgrade has put another in the child's place.
+    successor: Option<u32>,
     address: SocketAddr,
 }
 
 /// The daemon's command line.
 pub fn daemon(config: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lbd"));
+    started_from(Path::new(env!("CARGO_BIN_EXE_lbd")), config)
+}
+
+fn started_from(binary: &Path, config: &Path) -> Command {
+    let mut command = Command::new(binary);
     command.arg("--config").arg(config);
     command.env_remove("NOTIFY_SOCKET").env_remove("RUST_LOG").stdin(Stdio::null());
     command
@@ -46,23 +52,51 @@ impl Lab {
         let folder = tempfile::Builder::new().prefix("lbd-").tempdir().unwrap();
         let text = plan.text(folder.path());
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut lab = Self { plan, folder, child: None, address: nowhere };
+        let mut lab = Self { plan, folder, child: None, successor: None, address: nowhere };
         lab.write_config(&text);
+        lab.put_binary(Path::new(env!("CARGO_BIN_EXE_lbd")));
         lab.launch();
         lab
     }
 
+    /// Puts a binary into the place from which lbd is started.
+    pub fn put_binary(&self, binary: &Path) {
+        let fresh = self.path("lbd.new");
+        std::os::unix::fs::symlink(binary, &fresh).unwrap();
+        fs::rename(fresh, self.path("lbd")).unwrap();
+    }
+
+    /// Puts a script there.
+    pub fn put_script(&self, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let script = self.path(&format!("script-{:x}", fastrand::u64(..)));
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        self.put_binary(&script);
+    }
+
+    /// The command that starts lbd.
+    pub fn command(&self) -> Command {
+        started_from(&self.path("lbd"), &self.config_file())
+    }
+
     /// Starts lbd, and waits until it serves.
     pub fn launch(&mut self) {
+        self.launch_by(self.command());
+        assert_eq!(self.status().pid, self.pid());
+    }
+
+    /// Starts lbd by this command, and waits until it serves.
+    pub fn launch_by(&mut self, mut command: Command) {
         assert!(self.child.is_none(), "lbd runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.path("stderr.log"));
-        let child = daemon(&self.config_file()).stderr(log.unwrap()).stdout(Stdio::null()).spawn();
-        let pid = self.child.insert(child.unwrap()).id();
+        let child = command.stderr(log.unwrap()).stdout(Stdio::null()).spawn();
+        self.child = Some(child.unwrap());
         let status = eventually("lbd serves and tells its listener", || {
             if let Some(status) = self.child.as_mut()?.try_wait().unwrap() {
                 panic!("lbd ended with {status} instead of serving");
             }
-            self.try_status().ok().filter(|status| status.pid == pid)
+            self.try_status().ok()
         });
         self.address = status.listeners[0].address.parse().unwrap();
     }
@@ -89,7 +123,37 @@ impl Lab {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("lbd runs").id()
+        self.successor.unwrap_or_else(|| self.child.as_ref().expect("lbd runs").id())
+    }
+
+    /// Hands over to the binary on the disk, and returns the numbers of the old process and the new.
+    #[track_caller]
+    pub fn upgrade(&mut self, words: &str) -> (u32, u32) {
+        let before = self.pid();
+        let upgraded = self.ctl(&format!("upgrade --json {words}")).json();
+        let pid = |which: &str| upgraded[which]["pid"].as_u64().expect("a number") as u32;
+        assert_eq!(pid("from"), before);
+        self.successor = Some(pid("to"));
+        (before, pid("to"))
+    }
+
+    /// Goes on with a process that has taken over by itself.
+    pub fn follow(&mut self, pid: u32) {
+        self.successor = Some(pid);
+    }
+
+    /// Waits until a process has ended.
+    pub fn until_gone(&mut self, pid: u32) {
+        let child = &mut self.child;
+        eventually(&format!("process {pid} ends"), || {
+            if let Some(own) = child.as_mut().filter(|child| child.id() == pid) {
+                return own.try_wait().unwrap().map(drop);
+            }
+            // One whose parent has not looked after it yet has ended as well.
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let state = stat.rsplit(") ").next().unwrap_or_default();
+            (stat.is_empty() || state.starts_with('Z')).then_some(())
+        });
     }
 
     /// What lbd said on standard error so far.
@@ -216,6 +280,9 @@ impl Lab {
 
     /// Waits until lbd has ended.
     pub fn ended(&mut self) -> ExitStatus {
+        if let Some(successor) = self.successor.take() {
+            self.until_gone(successor);
+        }
         let child = self.child.as_mut().expect("lbd runs");
         let status = eventually("lbd ends", || child.try_wait().unwrap());
         self.child = None;
@@ -249,6 +316,9 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        if let Some(successor) = self.successor {
+            let _ = kill(Pid::from_raw(successor as i32), Signal::SIGKILL);
+        }
         if let Some(child) = &mut self.child {
             // It may have ended by itself; then there is nothing to kill.
             let _ = child.kill();

@@ -139,7 +139,10 @@ impl Shared {
             };
             let result = connected.and_then(|mut c| Ok((c.try_call(&request)?, c)));
             match result {
-                Ok((answer, c)) if (200..400).contains(&answer.status) => client = Some(c),
+                Ok((answer, c)) if (200..400).contains(&answer.status) => {
+                    let closes = answer.header("connection") == Some("close");
+                    client = Some(c).filter(|_| !closes);
+                }
                 Ok((answer, _)) => self.fail(format!("status {}", answer.status)),
                 Err(error) => self.fail(error.to_string()),
             }

@@ -21,6 +21,7 @@ mod pebble;
 mod pki;
 mod plan;
 mod receiver;
+pub mod traffic;
 
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,16 @@ pub fn within<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Opt
             return None;
         }
         std::thread::sleep(POLL);
+    }
+}
+
+/// Does something so many times, spread evenly over a span of time.
+pub fn paced(times: u32, span: Duration, mut act: impl FnMut(u32)) {
+    let begun = Instant::now();
+    for n in 0..times {
+        let due = span.mul_f64(f64::from(n) / f64::from(times));
+        std::thread::sleep(due.saturating_sub(begun.elapsed()));
+        act(n);
     }
 }
 

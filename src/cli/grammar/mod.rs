@@ -170,6 +170,11 @@ pub enum Verb {
   lbctl config reload --reason 'new endpoint for api'"
     )]
     Config(Config),
+    /// Hand over to the lbd binary on the disk: no connection is refused, no request is lost
+    #[command(after_help = "Examples:
+  lbctl upgrade --dry-run
+  lbctl upgrade --wait --reason 'release 0.2.0'")]
+    Upgrade(UpgradeArgs),
     /// Show the releases of lbctl and of the running daemon
     #[command(after_help = "Examples:\n  lbctl version\n  lbctl version --json")]
     Version,
@@ -193,7 +198,11 @@ impl Verb {
     pub fn changes(&self) -> bool {
         match self {
             Self::Weight(args) => args.percent.is_some(),
-            Self::Switch(_) | Self::Rollback(_) | Self::Pause(_) | Self::Resume(_) => true,
+            Self::Switch(_)
+            | Self::Rollback(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Upgrade(_) => true,
             Self::Rollout(verb) => verb.changes(),
             Self::Guard(verb) => matches!(verb, Guard::Set(_)),
             Self::Maintenance(verb) => !matches!(verb, Maintenance::Status),
@@ -255,6 +264,18 @@ pub struct ExplainArgs {
     /// Which services.
     #[command(flatten)]
     pub services: Services,
+}
+
+/// `upgrade`.
+#[derive(Args, Debug)]
+pub struct UpgradeArgs {
+    /// How long the new process may take to be ready; else it is ended and the old one goes on
+    /// [default: 30s]
+    #[arg(long, value_name = "SPAN")]
+    pub ready_within: Option<Millis>,
+    /// Wait until the old process has finished what it began, and has gone
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// `events`.

@@ -200,7 +200,7 @@ impl Control {
 
     /// The order that is to be carried out now, or until when there is none.
     fn begin_order(&mut self) -> Result<Job, Moment> {
-        if self.is_stopping() {
+        if self.is_stopping() || !self.is_own() {
             return Err(Moment(u64::MAX));
         }
         let settings = self.model.settings.clone();

@@ -65,6 +65,7 @@ pub fn silent() -> Refusal {
 ///
 /// A [`Refusal`]; nothing was changed.
 pub async fn change(control: &Shared, ask: Ask) -> Result<Changed, Refusal> {
+    control.borrow().refuse_if_handed_over()?;
     let asked_on = Base::of(&control.borrow());
     let step = ask.think(&control.borrow().model)?;
     if ask.rehearse == Rehearse::Yes {
@@ -91,7 +92,7 @@ pub async fn settle(control: &Shared, patience: Duration) -> Result<(), String> 
     let flushed = flush.until(end).await;
     // Records are written one after the other, beside the rest.
     while Instant::now() < end && !control.borrow_mut().are_records_written() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     flushed
 }
@@ -134,6 +135,7 @@ impl Control {
     /// Does at once what lbd asks for by itself, in the name of time and of the guard: it is in force
     /// when this returns, and is written after. Nothing is waited for.
     pub(super) fn apply(&mut self, input: Input) -> Result<Changed, Refusal> {
+        self.refuse_if_handed_over()?;
         let step = self.model.handle(clock::now(), input)?;
         match step.commit {
             Commit::Nothing => Ok(step.reply),
@@ -185,6 +187,7 @@ async fn live(control: &Shared, step: Step) -> Changed {
 async fn durable(control: Shared, ask: Ask, asked_on: Base) -> Result<Changed, Refusal> {
     let turns = control.borrow().turns.clone();
     let _turn = timeout_at(ask.deadline, turns.lock()).await.map_err(|_| silent())?;
+    control.borrow().refuse_if_handed_over()?;
     loop {
         let base = Base::of(&control.borrow());
         let step = ask.think(&control.borrow().model)?;

@@ -19,11 +19,13 @@ use super::*;
 use crate::{
     config::{self, Loaded},
     control::{
-        Content, Place,
+        Before, Content, Place,
         disk::Disk,
         journal,
         store::{FileStore, Store},
+        upgrade::Estate,
     },
+    handover::origin::Origin,
     model::{
         Actor, Command, Millis, Moment, PoolName, Share, State,
         command::{Rollback, Weight},
@@ -97,11 +99,16 @@ impl Bench {
             failures: Arc::new(Notify::new()),
         };
         let gate = Arc::new(Gate::default());
-        let store = Hanging(FileStore::new(folder.path()).unwrap(), gate.clone());
+        let store = Hanging(FileStore::new(folder.path(), None).unwrap(), gate.clone());
         let (journal, file) = journal::open(folder.path()).unwrap();
         let disk = Disk::start(Box::new(store), file).unwrap();
         let logs = access_log::Writer::start().unwrap();
-        let control = Control::new(settings, None, disk, journal, logs, Holders::default(), place);
+        let estate = Estate::new(Origin::here().unwrap(), Vec::new());
+        let written = (disk, journal);
+        let before = Before::Nothing;
+        let holders = Holders::default();
+        let mut control = Control::new(settings, before, written, logs, holders, place, estate);
+        control.begin();
         let bench = Self { folder, gate, control: Rc::new(RefCell::new(control)) };
         settle(&bench.control, PATIENCE).await.unwrap();
         bench

@@ -24,14 +24,14 @@ const FEW: u64 = 500;
 const OLD: Millis = Millis::from_secs(60);
 
 /// The baseline's latest answers, in two generations.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Recent {
     now: Generation,
     before: Generation,
     began: Moment,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 struct Generation {
     latencies: Counts,
     requests: u64,

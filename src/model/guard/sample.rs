@@ -1,14 +1,20 @@
 //! What the guard hears of a request.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::bucket::UserHash;
 
 /// A pool's number in its service: the same as long as the process lives.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
 pub struct PoolTag(pub u8);
 
 /// The number of a split in its service; it wraps, so that only recent ones are told apart. A request
 /// belongs to the split it began under, however late it ends.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
 pub struct Epoch(pub u8);
 
 /// The first attempt of one request, as it went. Only attempts on the pool that the request belongs to

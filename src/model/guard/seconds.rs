@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     terms::WINDOW_MAX,
     verdict::{Second, Tally, Tape},
@@ -14,7 +16,7 @@ use crate::model::{
 };
 
 /// The latest seconds of a trial, oldest first; those without any request are not there.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Seconds(VecDeque<Second>);
 
 /// What was counted of one side over some seconds.

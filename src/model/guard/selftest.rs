@@ -23,9 +23,11 @@ const MANY: u64 = 200_000;
 const PACE: Millis = Millis::from_secs(1);
 
 /// Compares two halves of a baseline, over and over.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct SelfTest {
     since: Option<Moment>,
+    /// Begins anew in every process: of all services together it would be much to hand over.
+    #[serde(skip)]
     trial: Option<Trial>,
     runs: u64,
     alarms: u64,

@@ -1,5 +1,7 @@
 //! The sequential test of one measure: whom what was bad befell.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     sample::{Fate, Sample},
     trial::Side,
@@ -18,7 +20,7 @@ pub const EDGE: f64 = 1e-4;
 const UNLIKE: f64 = 4.0;
 
 /// A sequential test of one measure.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Test {
     /// Beside the baseline.
     pub wealth: Wealth,
@@ -46,7 +48,7 @@ pub struct Crowd {
 }
 
 /// The candidate's running part of the answers that can count.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 struct Part {
     candidate: f64,
     all: f64,

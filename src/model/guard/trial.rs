@@ -2,6 +2,8 @@
 
 #![cfg_attr(not(test), expect(clippy::indexing_slicing, reason = "indexes of the same arrays"))]
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     judge::{ALONE, SILENT},
     recent::{Marks, QUANTILES},
@@ -50,7 +52,7 @@ pub struct Context {
 }
 
 /// What was counted of one side.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Count {
     /// Judged requests.
     pub requests: u64,
@@ -64,7 +66,7 @@ pub struct Count {
 }
 
 /// One candidate on trial.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Trial {
     /// Since when.
     pub since: Moment,
@@ -98,6 +100,7 @@ pub struct Trial {
     /// How the candidate's last answers went, the last one lowest; 1: it failed.
     last_answers: u32,
     /// What was worked out last of what changes slowly.
+    #[serde(skip)]
     pub worked_out: WorkedOut,
 }
 

@@ -5,12 +5,15 @@
     expect(clippy::indexing_slicing, reason = "a bucket lies below Bucket::COUNT")
 )]
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::bucket::{Bucket, UserHash};
 
 const WORDS: usize = (Bucket::COUNT as usize).div_ceil(64);
 
 /// A set of users, by their buckets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(try_from = "Vec<u64>", into = "Vec<u64>")]
 pub struct Users {
     bits: Box<[u64; WORDS]>,
     count: u32,
@@ -19,6 +22,22 @@ pub struct Users {
 impl Default for Users {
     fn default() -> Self {
         Self { bits: Box::new([0; WORDS]), count: 0 }
+    }
+}
+
+impl From<Users> for Vec<u64> {
+    fn from(users: Users) -> Self {
+        users.bits.to_vec()
+    }
+}
+
+impl TryFrom<Vec<u64>> for Users {
+    type Error = &'static str;
+
+    fn try_from(words: Vec<u64>) -> Result<Self, Self::Error> {
+        let count = words.iter().map(|word| word.count_ones()).sum();
+        let bits = words.into_boxed_slice().try_into();
+        Ok(Self { bits: bits.map_err(|_| "not as many users as there are buckets")?, count })
     }
 }
 

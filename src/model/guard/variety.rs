@@ -6,6 +6,8 @@
 //! one of the same user as often as any; where they differ, `P(bad after bad) / P(bad) − 1` is the
 //! squared coefficient of variation of their parts of bad answers.
 
+use serde::{Deserialize, Serialize};
+
 use super::users::Users;
 use crate::model::bucket::UserHash;
 
@@ -15,7 +17,7 @@ const MEMORY: f64 = 10_000.0;
 const ENOUGH: f64 = 20.0;
 
 /// How unlike each other users are in one measure.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Variety {
     /// Whose last answer was bad.
     bad: Users,
@@ -27,7 +29,7 @@ pub struct Variety {
     after_bad: Rate,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 struct Rate {
     bad: f64,
     all: f64,

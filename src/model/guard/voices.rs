@@ -5,6 +5,8 @@
 //! lately. How long that is adapts: what was said is forgotten in two steps, each when a quarter of all
 //! users that were seen have spoken.
 
+use serde::{Deserialize, Serialize};
+
 use super::users::Users;
 use crate::model::bucket::UserHash;
 
@@ -12,7 +14,7 @@ use crate::model::bucket::UserHash;
 const FEW: u32 = 2;
 
 /// Who was bad lately.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Voices {
     now: Users,
     before: Users,

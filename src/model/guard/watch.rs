@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     judge::Question,
     recent::{Marks, Profile, Recent},
@@ -25,8 +27,9 @@ const MARK: Millis = Millis(200);
 /// Below so many requests nothing is known of the baseline.
 const KNOWN: u64 = 100;
 
-/// What the guard knows of one service. Lives in memory only: after a restart it begins anew.
-#[derive(Clone, Debug, Default)]
+/// What the guard knows of one service. Lives in memory only: an upgrade hands it over, after a restart
+/// it begins anew.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Watch {
     tags: Vec<PoolName>,
     divisions: BTreeMap<Epoch, Division>,
@@ -37,6 +40,7 @@ pub struct Watch {
     recent: Recent,
     distrusted_until: Moment,
     selftest: SelfTest,
+    #[serde(skip)]
     marked: Option<Marked>,
 }
 
@@ -51,7 +55,7 @@ struct Marked {
 }
 
 /// How a service is divided.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 struct Division {
     baseline: PoolTag,
     shares: Vec<(PoolTag, Share)>,

@@ -13,6 +13,8 @@
 //! the bound holds for the whole shift (a mixture of e-processes over change points; Shin, Ramdas and
 //! Rinaldo, "E-detectors", arXiv 2203.03532).
 
+use serde::{Deserialize, Serialize};
+
 /// How much worse a candidate's failures are thought to be.
 pub const FAILURES: &[f64] = &[1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 400.0];
 /// Answers beyond the median: at most twice as many.
@@ -26,12 +28,41 @@ pub const BEYOND_P99: &[f64] = &[1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0];
 const MOST: f64 = 0.95;
 
 /// The wealth of one test, as logarithms by the grid's rates.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(try_from = "Kept", into = "Kept")]
 pub struct Wealth {
     rates: &'static [f64],
     ln: Vec<f64>,
     /// Beginnings so far.
     begun: f64,
+}
+
+/// A wealth as it is handed from process to process. Logarithms may be infinite, so they go by their
+/// bits.
+#[derive(Deserialize, Serialize)]
+struct Kept {
+    rates: Vec<f64>,
+    ln: Vec<u64>,
+    begun: f64,
+}
+
+impl From<Wealth> for Kept {
+    fn from(wealth: Wealth) -> Self {
+        let ln = wealth.ln.iter().map(|ln| ln.to_bits()).collect();
+        Self { rates: wealth.rates.to_vec(), ln, begun: wealth.begun }
+    }
+}
+
+impl TryFrom<Kept> for Wealth {
+    type Error = &'static str;
+
+    fn try_from(kept: Kept) -> Result<Self, Self::Error> {
+        let mut grids = [FAILURES, BEYOND_P50, BEYOND_P95, BEYOND_P99].into_iter();
+        let rates = grids.find(|grid| *grid == kept.rates.as_slice());
+        let rates = rates.filter(|rates| rates.len() == kept.ln.len());
+        let ln = kept.ln.into_iter().map(f64::from_bits).collect();
+        Ok(Self { rates: rates.ok_or("a test over other rates")?, ln, begun: kept.begun })
+    }
 }
 
 impl Wealth {
