@@ -124,6 +124,11 @@ async fn endpoints_that_fail_are_told_as_on_http1() {
         let mut client = Http2::plain(lab.address()).await;
         let answer = client.get("http://a/").await;
         assert!([status, 503].contains(&answer.status), "{answer:?}");
+        // pingora writes no end behind the head that is all there is.
+        let head = Request::head("http://a/").body(()).unwrap();
+        let (answer, _) = client.begin(head, true).await;
+        let answer = whole(answer).await.expect("an answer that is whole");
+        assert!([status, 503].contains(&answer.status), "{answer:?}");
     }
     let hanging = Origin::answering("blue");
     hanging.hold();
@@ -154,6 +159,22 @@ async fn a_request_that_is_given_up_ends_at_the_endpoint_and_harms_no_other() {
     tokio::task::block_in_place(|| lab.until_metric(failures, 1.0));
     blue.release();
     assert_eq!(whole(kept).await.unwrap().body, b"blue");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_headers_than_http1_takes_are_refused_as_there() {
+    let blue = Origin::answering("blue");
+    let lab = lab(&blue);
+    let mut client = Http2::plain(lab.address()).await;
+    for (headers, status) in [(90, 200), (101, 431)] {
+        let mut request = Request::get("http://a/").body(()).unwrap();
+        for n in 0..headers {
+            let name = http::HeaderName::try_from(format!("x-{n}")).unwrap();
+            request.headers_mut().insert(name, http::HeaderValue::from_static("1"));
+        }
+        let (answer, _) = client.begin(request, true).await;
+        assert_eq!(whole(answer).await.unwrap().status, status, "{headers}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -119,7 +119,9 @@ pub async fn serve(
             }
             Event::Closed => return,
         }
-        if malformed >= MALFORMED || streams.are_mostly_given_up() {
+        // The library counts no longer what was given up, lbd until it has left it.
+        let are_too_many = streams.running() > 2 * STREAMS;
+        if malformed >= MALFORMED || are_too_many || streams.are_mostly_given_up() {
             h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         }
     }

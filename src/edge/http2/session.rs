@@ -115,6 +115,10 @@ impl Session {
         } else {
             head.insert_header(header::DATE, get_cached_date())?;
         }
+        // For these pingora writes no body, and not its end either.
+        let is_bodiless = self.request.method == http::Method::HEAD
+            || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let ends = ends || is_bodiless;
         let response = Response::from_parts(head.as_owned_parts(), ());
         let sent = if is_interim {
             self.stream.inform(response)

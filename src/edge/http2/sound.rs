@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 
 use crate::edge::{
     framing::{Said, said},
-    head::is_authority,
+    head::{HEADERS_MAX, is_authority},
 };
 
 /// Judges a request's head, and returns the length of its body, if it says one.
@@ -16,6 +16,9 @@ use crate::edge::{
 pub fn judge(head: &Parts) -> Result<Option<u64>, StatusCode> {
     if head.method == Method::CONNECT {
         return Err(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    if head.headers.len() > HEADERS_MAX {
+        return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
     let is_known =
         |expected: &HeaderValue| expected.as_bytes().eq_ignore_ascii_case(b"100-continue");
@@ -48,7 +51,7 @@ fn has_one_host(head: &Parts) -> bool {
     let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
     match (authority, hosts.next(), hosts.next()) {
         (_, _, Some(_)) | (None, None, _) => false,
-        (Some(one), Some(other), None) => one == other && is_authority(one),
+        (Some(one), Some(other), None) => one.eq_ignore_ascii_case(other) && is_authority(one),
         (Some(host), None, None) | (None, Some(host), None) => is_authority(host),
     }
 }

@@ -58,6 +58,11 @@ impl Streams {
         self.emptied.notified().await;
     }
 
+    /// How many run, those included that the client gave up and lbd has not left yet.
+    pub fn running(&self) -> u32 {
+        self.running.load(Relaxed)
+    }
+
     /// Whether the client gave most of its requests up, and many.
     pub fn are_mostly_given_up(&self) -> bool {
         let given_up = self.given_up.load(Relaxed);

@@ -164,7 +164,8 @@ impl Crossing {
 
     /// Whether the endpoint waits for what the client still owes.
     pub fn is_owed(&self, stream: &Stream) -> bool {
-        self.asked.outgoing.is_empty() && stream.coming() != Coming::Nothing
+        let is_here = matches!(stream.coming(), Coming::Nothing | Coming::Bytes(0));
+        self.asked.outgoing.is_empty() && !is_here
     }
 
     /// Whether a connection that is lost now was lost before this request: it served another, and has said

@@ -269,7 +269,7 @@ fn leave(io: &mut EdgeIo, begun: Begun, trip: Trip, verdict: Option<u16>) -> Ser
 
 /// The client is gone.
 fn left(exchange: &mut Exchange) {
-    if let Some(client) = &exchange.client {
+    if let Some(client) = exchange.client.as_ref().filter(|_| exchange.first_byte.is_none()) {
         client.leave();
     }
     // A failure that was seen before the client left stays one.

@@ -1,6 +1,6 @@
 //! Requests of HTTP/2 on the lean path: to endpoints of HTTP/1, whose answers become frames again.
 
-use std::{borrow::Cow, future::poll_fn, time::Instant};
+use std::{borrow::Cow, future::poll_fn, pin::pin, task::Poll, time::Instant};
 
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue, Response, header, request::Parts};
@@ -11,6 +11,7 @@ use super::{
     begun::{Begun, Id},
     body::Body,
     crossing::{Asked, Crossing},
+    left,
     request::Request,
     trip::Failure,
     verdict::Standing,
@@ -19,7 +20,7 @@ use crate::{
     edge::{
         buffers::{self, Lent},
         head::HEADERS_MAX,
-        http2::stream::Stream,
+        http2::stream::{Broken, Stream},
         io::lean::Coming,
         trailers::announce,
     },
@@ -45,12 +46,27 @@ impl Fast {
                 begun.start(stream.coming() == Coming::Nothing);
                 (begun, asked)
             });
-            std::task::Poll::Ready(begun)
+            Poll::Ready(begun)
         });
         let Some((mut begun, asked)) = begun.await else { return Served::Left(None) };
-        let wire = match self.wire(&begun.exchange, begun.timeouts.connect.duration()).await {
-            Ok(wire) => wire,
-            Err(error) => {
+        let connected = {
+            let limit = begun.timeouts.connect.duration();
+            let mut connecting = pin!(self.wire(&begun.exchange, limit));
+            let connected = poll_fn(|cx| match stream.poll_gone::<()>(cx) {
+                // Nobody is asked for somebody who has gone.
+                Poll::Ready(Err(Broken::Left)) => Poll::Ready(None),
+                _ => connecting.as_mut().poll(cx).map(Some),
+            });
+            connected.await
+        };
+        let wire = match connected {
+            Some(Ok(wire)) => wire,
+            None => {
+                left(&mut begun.exchange);
+                self.record(&mut begun, b"", 499, || said(stream, 0));
+                return Served::Broken;
+            }
+            Some(Err(error)) => {
                 stream.put_back(asked.into_early());
                 return Served::Left(Some(self.unreached(begun, b"", &error)));
             }
