@@ -158,8 +158,8 @@ fn a_request_that_has_arrived_is_served_even_then() {
     lab.sigterm();
     lab.signal(Signal::SIGCONT);
     for client in &mut clients {
-        let answer = client.answer().expect(200);
-        assert_eq!((answer.text(), answer.header("connection")), ("blue", Some("close")));
+        // Whether it still says that it closes depends on who is sooner, the signal or the request.
+        assert_eq!(client.answer().expect(200).text(), "blue");
     }
     assert!(lab.ended().success());
 }

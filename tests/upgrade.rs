@@ -289,6 +289,9 @@ fn a_rehearsal_starts_it_and_hands_over_nothing() {
     lab.write_config("nonsense");
     lab.ctl("upgrade --dry-run").fails_with(1);
     lab.ctl("upgrade --if-revision 77").fails_with(4);
+    // What was only tried leaves the admin socket alone, also where it finds the wire closed.
+    let started = told(&lab, "start").len();
+    assert!(lab.socket().exists() && started == 1);
 }
 
 /// Method: from two workers to one, to three and back, while clients make new connections; a listener is

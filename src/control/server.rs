@@ -48,8 +48,8 @@ pub struct AdminSocket {
     listener: UnixListener,
     path: PathBuf,
     inode: u64,
-    /// The file is somebody else's by now.
-    is_given: bool,
+    /// The file is another process's: of one that still hands over, or has taken over.
+    is_foreign: bool,
 }
 
 /// Why the admin socket cannot be had.
@@ -123,7 +123,7 @@ impl AdminSocket {
             let _ = fs::remove_file(&fresh);
         }
         let inode = placed?;
-        Ok(Self { listener, path, inode, is_given: false })
+        Ok(Self { listener, path, inode, is_foreign: false })
     }
 
     /// Goes on with the socket of a process that hands over.
@@ -137,7 +137,13 @@ impl AdminSocket {
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
         let inode = fs::metadata(&path)?.ino();
-        Ok(Self { listener, path, inode, is_given: false })
+        // If nothing comes of it, the file must stay.
+        Ok(Self { listener, path, inode, is_foreign: true })
+    }
+
+    /// Its file is this process's from now on.
+    pub fn own(&mut self) {
+        self.is_foreign = false;
     }
 
     /// What the next process needs to go on with it.
@@ -160,7 +166,7 @@ impl AdminSocket {
             let accepted = tokio::select! {
                 biased;
                 given = gone(&mut course) => {
-                    self.is_given = given;
+                    self.is_foreign = given;
                     break;
                 }
                 accepted = self.listener.accept() => accepted,
@@ -223,7 +229,7 @@ async fn caller(stream: &UnixStream, control: &Shared) -> Caller {
 impl Drop for AdminSocket {
     fn drop(&mut self) {
         // Another process may have taken the place over meanwhile.
-        if !self.is_given && fs::metadata(&self.path).is_ok_and(|m| m.ino() == self.inode) {
+        if !self.is_foreign && fs::metadata(&self.path).is_ok_and(|m| m.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -304,5 +310,27 @@ where
                 let _ = connection.await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_that_only_tried_to_take_over_leaves_the_socket_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = include_str!("../../conf/minimal.toml");
+        let missing = |_: &Path| Err(ErrorKind::NotFound.into());
+        let socket = folder.path().join("admin.sock");
+        let admin = Admin { socket, ..crate::config::check(text, &missing).unwrap().admin };
+        let old = AdminSocket::open(&admin).unwrap();
+        let adopted = || AdminSocket::adopt(&admin, old.heirloom().unwrap().descriptor.into());
+        drop(adopted().unwrap());
+        assert!(admin.socket.exists());
+        let mut new = adopted().unwrap();
+        new.own();
+        drop(new);
+        assert!(!admin.socket.exists());
     }
 }

@@ -31,11 +31,12 @@ pub struct Heirloom {
     pub descriptor: OwnedFd,
 }
 
-/// The next process, while it is not the one that counts. Dropped, it is killed.
+/// The next process, while it is not the one that counts. Dropped, it is killed: before its wire is
+/// closed, so that it does nothing about that.
 #[derive(Debug)]
 pub struct Successor {
-    wire: Wire,
     child: Mortal,
+    wire: Wire,
 }
 
 /// A process that is killed when this is dropped.

@@ -152,7 +152,9 @@ impl Lab {
             // One whose parent has not looked after it yet has ended as well.
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             let state = stat.rsplit(") ").next().unwrap_or_default();
-            (stat.is_empty() || state.starts_with('Z')).then_some(())
+            // Its other threads may still have its files open.
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+            (stat.is_empty() || state.starts_with('Z') && threads <= 1).then_some(())
         });
     }
 

@@ -131,7 +131,7 @@ impl House {
         let estate = Estate::new(origin, self.heirlooms()?);
         let mut listeners = std::mem::take(&mut self.listeners);
         let resolved = std::mem::take(&mut self.resolved);
-        let (socket, http) = (self.socket, self.http);
+        let (mut socket, http) = (self.socket, self.http);
         let (settings, content) = (self.settings, self.content);
         let place = place(flags, &settings, content, &listeners, failures.clone())?;
         let folder = &settings.admin.state_dir;
@@ -165,6 +165,7 @@ impl House {
         let signals = control::watch_signals(&control)?;
         if let Some(former) = predecessor.take() {
             succeed(&control, former, common.rest.clone())?;
+            socket.own();
         }
         control::start(&control);
         let mut admin = vec![spawn_local(socket.serve(control.clone()))];
