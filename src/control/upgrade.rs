@@ -236,7 +236,7 @@ impl Control {
     }
 
     /// Whether everything is the next process's.
-    pub(super) fn is_gone(&self) -> bool {
+    pub fn is_gone(&self) -> bool {
         matches!(*self.estate.course.borrow(), Course::Gone { .. })
     }
 

@@ -69,15 +69,11 @@ pub fn adopt(
     }
     let first = sockets.first().ok_or(io::ErrorKind::NotFound)?;
     let address = first.local_addr()?;
-    let mut more = Vec::new();
-    for own in sockets.iter().cycle().take(workers.saturating_sub(sockets.len())) {
-        let fresh = match is_foreign {
-            true => Err(io::ErrorKind::AddrInUse.into()),
-            false => open(address, Sharing::WithOtherWorkers),
-        };
-        // One that may not be beside the others: two workers accept from the same.
-        more.push(fresh.or_else(|_| own.try_clone())?);
-    }
+    // Where there are more workers now, some accept from the same: a new socket would have clients wait at it
+    // before anybody accepts there, and lose them if the upgrade fails.
+    let lacking = workers.saturating_sub(sockets.len());
+    let more = sockets.iter().cycle().take(lacking).map(TcpListener::try_clone);
+    let mut more = more.collect::<io::Result<Vec<_>>>()?;
     sockets.append(&mut more);
     Ok(bound(name, settings, tls, workers, (address, is_foreign), sockets))
 }

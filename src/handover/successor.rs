@@ -4,10 +4,15 @@ use std::{
     io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
+        unix::{net::UnixStream, process::ExitStatusExt},
     },
     process::{Child, ExitStatus},
     time::{Duration, Instant},
+};
+
+use nix::{
+    sys::wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    unistd::Pid,
 };
 
 use super::{
@@ -187,7 +192,8 @@ impl Drop for Mortal {
         if let Some(mut child) = self.0.take() {
             // Where it has ended already there is nothing to kill.
             let _ = child.kill();
-            let _ = child.wait();
+            // One that waits for a disk that hangs ends when that answers, and holds up nobody until then.
+            std::thread::spawn(move || child.wait());
         }
     }
 }
@@ -200,12 +206,24 @@ impl Heir {
 }
 
 impl Kin {
-    /// How it ended, if it did already.
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// How it ended, if it did already. That is left to be asked by whoever takes this process's children in:
+    /// the service manager starts a service anew only if it sees itself how its main process ended.
     ///
     /// # Errors
     ///
     /// If the system does not know it.
-    pub fn has_ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.0.try_wait()
+    pub fn has_ended(&self) -> io::Result<Option<ExitStatus>> {
+        let pid = Pid::from_raw(i32::try_from(self.id()).map_err(io::Error::other)?);
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        Ok(match waitid(Id::Pid(pid), look)? {
+            WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw(code << 8)),
+            WaitStatus::Signaled(_, signal, _) => Some(ExitStatus::from_raw(signal as i32)),
+            _ => None,
+        })
     }
 }

@@ -75,7 +75,8 @@ impl Shift {
             () = any_done(&mut self.workers) => Ending::Broken,
             _ = course.wait_for(|course| matches!(course, Course::Gone { .. })) => Ending::Followed,
         };
-        if ending == Ending::Followed {
+        // A signal may come in the moment in which everything was handed over.
+        if ending == Ending::Followed || self.control.borrow().is_gone() {
             return self.give_way().await;
         }
         announce(&[NotifyState::Stopping]);
@@ -101,7 +102,10 @@ impl Shift {
         // Nobody else sets it, and nobody is there to be told.
         let _ = self.kept.set(listeners);
         let (rest, control) = (self.rest.clone(), self.control.clone());
-        let (wire, mut heir) = heir.into_parts();
+        let (wire, heir) = heir.into_parts();
+        // Before this process, which may have nothing left to do, ends: the main process's end is taken for
+        // the service's.
+        announce(&[NotifyState::MainPid(heir.id())]);
         let wire = wire.into_inner();
         wire.set_nonblocking(true)?;
         let mut lines = BufReader::new(UnixStream::from_std(wire)?).lines();
