@@ -159,7 +159,9 @@ const CHUNKED: &str = "POST /p HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: 
 /// the full one. Either way connections are good for more. Method: they arrive whole, and byte by byte.
 #[test]
 fn trailers_of_requests_pass_on_the_lean_path_only() {
-    for (is_lean, passed) in [(true, "X-Sum: 1\r\nx-two: a:\tb\r\n"), (false, "")] {
+    // The full path frames the body anew, in as many chunks as it is read in.
+    let lean = "\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\nx-two: a:\tb\r\n\r\n";
+    for (is_lean, end) in [(true, lean), (false, "\r\n0\r\n\r\n")] {
         let (address, told) = recorded(OK);
         let lab = lab_on(is_lean, address);
         let mut client = lab.client();
@@ -173,8 +175,7 @@ fn trailers_of_requests_pass_on_the_lean_path_only() {
             }
             assert_eq!(client.answer().expect(200).text(), "ok");
             let seen = told.recv_timeout(PATIENCE).unwrap();
-            let end = format!("\r\n\r\n5\r\nhello\r\n0\r\n{passed}\r\n");
-            assert!(seen.ends_with(&end), "{is_lean}, by {piece}: {seen}");
+            assert!(seen.ends_with(end), "{is_lean}, by {piece}: {seen}");
             assert_eq!(seen.contains("\r\ntrailer: X-Sum\r\n"), is_lean, "{seen}");
         }
     }
