@@ -62,6 +62,17 @@ pub struct Cleaned {
     pub data: usize,
 }
 
+impl At {
+    /// Whether the byte that led here from `before` belongs to a trailer.
+    fn is_of_trailer(self, before: Self) -> bool {
+        match self {
+            Self::TrailerName | Self::TrailerValue | Self::TrailerLf => true,
+            Self::Trailer => before == Self::TrailerLf,
+            _ => false,
+        }
+    }
+}
+
 impl Default for Chunks {
     fn default() -> Self {
         Self { at: At::Size(0, 0), line: 0 }
@@ -108,23 +119,15 @@ impl Chunks {
     ) -> Result<Cleaned, Malformed> {
         let mut cleaned = Cleaned::default();
         while cleaned.taken < bytes.len() && self.at != At::End {
-            let (before, from) = (self.at, cleaned.taken);
-            let step = match before {
-                At::Data(left) => usize::try_from(left).unwrap_or(usize::MAX),
-                _ => 1,
-            };
-            let step = self.follow(&bytes[from..bytes.len().min(from.saturating_add(step))])?;
+            let from = cleaned.taken;
+            let (before, step) = self.follow_piece(&bytes[from..])?;
             cleaned.taken += step;
             if matches!(before, At::Data(_)) {
                 cleaned.data += step;
             }
             match self.at {
                 At::Blank(_) | At::Extension(_) => continue,
-                At::TrailerName | At::TrailerValue | At::TrailerLf => {
-                    trailers.push(bytes[from]);
-                    continue;
-                }
-                At::Trailer if before == At::TrailerLf => {
+                at if at.is_of_trailer(before) => {
                     trailers.push(bytes[from]);
                     continue;
                 }
@@ -152,25 +155,32 @@ impl Chunks {
     ) -> Result<Cleaned, Malformed> {
         let mut cleaned = Cleaned::default();
         while cleaned.taken < bytes.len() && self.at != At::End {
-            let (before, from) = (self.at, cleaned.taken);
-            let step = match before {
-                At::Data(left) => usize::try_from(left).unwrap_or(usize::MAX),
-                _ => 1,
-            };
-            let step = self.follow(&bytes[from..bytes.len().min(from.saturating_add(step))])?;
+            let from = cleaned.taken;
+            let (before, step) = self.follow_piece(&bytes[from..])?;
             cleaned.taken += step;
             match self.at {
                 _ if matches!(before, At::Data(_)) => {
                     bytes.copy_within(from..from + step, cleaned.kept);
                     cleaned.kept += step;
                 }
-                At::TrailerName | At::TrailerValue | At::TrailerLf => trailers.push(bytes[from]),
-                At::Trailer if before == At::TrailerLf => trailers.push(bytes[from]),
+                at if at.is_of_trailer(before) => trailers.push(bytes[from]),
                 _ => {}
             }
         }
         cleaned.data = cleaned.kept;
         Ok(cleaned)
+    }
+
+    /// Follows data as far as it goes, or one byte of what is around it. Returns what was expected there, and
+    /// how many bytes that were.
+    fn follow_piece(&mut self, bytes: &[u8]) -> Result<(At, usize), Malformed> {
+        let before = self.at;
+        let most = match before {
+            At::Data(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            _ => 1,
+        };
+        let length = self.follow(&bytes[..bytes.len().min(most)])?;
+        Ok((before, length))
     }
 
     fn next(&mut self, byte: u8) -> Result<At, Malformed> {

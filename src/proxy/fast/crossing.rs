@@ -131,8 +131,7 @@ pub struct Crossing {
 }
 
 impl Crossing {
-    /// A request that goes out on `wire`. `hides_hsts`: lbd says itself for how long browsers are to come
-    /// over TLS.
+    /// A request that came on `stream` and goes out on `wire`.
     pub fn new(wire: Wire, asked: Asked, stream: &Stream, first_byte: Millis) -> Self {
         let client = stream.client();
         Self {
